@@ -1,0 +1,276 @@
+"""What a logical backup is: the complete, self-contained description that is stored last.
+
+A manifest names every frame of its backup wherever it was first written, so there are no chains. It keeps, from the
+first format version on, the facts that a sound incremental needs (DESIGN.md section 3, conditions a-d). Names in a
+manifest are data: they are never used as paths or pasted into SQL.
+
+The stored form is one zstd frame of JSON; :mod:`tui_backup.repository.format` reads and writes it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+FORMAT_VERSION = 1
+
+
+class Blob(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One compressed frame: see :class:`tui_backup.model.BlobRef`."""
+
+    id: str
+    pack: str
+    offset: int
+    stored_bytes: int
+    raw_bytes: int
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One live column, in attnum order.
+
+    ``type`` is format_type() with an empty search_path; ``generated`` is '' or 's' (stored) or 'v' (virtual): a
+    generated column is not in the data. ``missing`` is attmissingval as text.
+    """
+
+    name: str
+    attnum: int
+    type: str
+    not_null: bool = False
+    generated: str = ""
+    generation_expression: str | None = None
+    identity: str = ""
+    collation: str | None = None
+    missing: str | None = None
+    text_depends_on_catalog: bool = False
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """One COPY text stream: the rows of heap blocks ``first_block`` to ``end_block`` (exclusive; None = to the end).
+
+    ``raw_bytes`` is the length of the stream, ``blobs`` its frames in order; the stream always ends at a row's end.
+    """
+
+    first_block: int
+    end_block: int | None
+    rows: int
+    raw_bytes: int
+    blobs: list[Blob]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """One relation with rows of its own (plain table, partition leaf, inheritance parent or child, extension
+    configuration table, and, without chunks, the partitioned parents).
+
+    ``kind`` is relkind ('r' or 'p'); ``columns`` all live columns; the data holds those that are not generated.
+    ``load_via`` is the partition root that rows must be loaded through (hash partitions whose hash may change).
+    ``condition`` is the WHERE text of an extension's configuration table.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    persistence: str
+    access_method: str
+    relfilenode: int
+    columns: list[Column]
+    shape: str
+    rows: int = 0
+    raw_bytes: int = 0
+    blocks: int = 0
+    chunks: list[Chunk] = []
+    parent: tuple[str, str] | None = None
+    load_via: tuple[str, str] | None = None
+    condition: str | None = None
+    extension: str | None = None
+    primary_key: list[str] = []
+
+    @property
+    def data_columns(self) -> list[str]:
+        """The columns of the COPY stream, in order."""
+        return [column.name for column in self.columns if not column.generated]
+
+
+class Sequence(msgspec.Struct, frozen=True, kw_only=True):
+    """A sequence's position. ``owner_table`` where a serial or identity column owns it."""
+
+    schema: str
+    name: str
+    last_value: int
+    is_called: bool
+    owner_table: tuple[str, str] | None = None
+    owner_column: str | None = None
+
+
+class MaterializedView(msgspec.Struct, frozen=True, kw_only=True):
+    """Listed in refresh order."""
+
+    schema: str
+    name: str
+    populated: bool
+
+
+class LargeObject(msgspec.Struct, frozen=True, kw_only=True):
+    """One large object's definition; its bytes are rows (oid, offset, data) of ``LargeObjects.chunks``."""
+
+    oid: int
+    size_bytes: int
+    owner: str
+    acl: list[str] | None = None
+    comment: str | None = None
+
+
+class LargeObjects(msgspec.Struct, frozen=True, kw_only=True):
+    """All large objects. Each chunk is a COPY text stream of (oid, byte offset, bytea)."""
+
+    objects: list[LargeObject] = []
+    chunks: list[Chunk] = []
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """ALTER DATABASE … SET (``role`` None) or ALTER ROLE … IN DATABASE … SET."""
+
+    role: str | None
+    assignments: list[str]
+
+
+class Database(msgspec.Struct, frozen=True, kw_only=True):
+    """What hangs on the database itself and not on its contents."""
+
+    name: str
+    oid: int
+    encoding: str
+    lc_collate: str
+    lc_ctype: str
+    locale_provider: str = "c"
+    locale: str | None = None
+    icu_rules: str | None = None
+    collation_version: str | None = None
+    owner: str = ""
+    acl: list[str] | None = None
+    comment: str | None = None
+    connection_limit: int = -1
+    tablespace: str = "pg_default"
+    settings: list[Setting] = []
+    size_bytes: int = 0
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """The source server. ``version_num`` as server_version_num (180001)."""
+
+    version_num: int
+    version: str
+    system_identifier: str
+    timeline: int
+    block_size: int
+    is_standby: bool
+    lc_monetary: str = ""
+
+    @property
+    def major(self) -> int:
+        """Major version: 18 for 180001."""
+        return self.version_num // 10000
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """Transaction ids burnt right after the snapshot, and which were committed (DESIGN.md 3, condition d)."""
+
+    xids: list[int]
+    committed: list[bool]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The moment of the backup. ``xmin``/``xmax`` are 64-bit ids of pg_current_snapshot()."""
+
+    taken_at: datetime
+    xmin: int
+    xmax: int
+    lsn: str | None = None
+    marker: Marker | None = None
+    marker_missing_reason: str | None = None
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole file stored as frames, e.g. the schema archive. ``tool`` is the program and version that made it."""
+
+    blobs: list[Blob]
+    raw_bytes: int
+    tool: str = ""
+
+
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is knowingly not in the backup, and why."""
+
+    what: str
+    reason: str
+
+
+class Contents(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine returns for one backup: everything but the job's own facts."""
+
+    server: Server
+    database: Database
+    snapshot: Snapshot
+    schema: StoredFile
+    tables: list[Table]
+    globals: StoredFile | None = None
+    sequences: list[Sequence] = []
+    materialized_views: list[MaterializedView] = []
+    large_objects: LargeObjects = LargeObjects()
+    roles: list[str] = []
+    extensions: list[str] = []
+    chosen_tables: list[tuple[str, str]] = []
+    left_out: list[LeftOut] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(table.rows for table in self.tables)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Uncompressed bytes of all streams and files."""
+        streams = sum(table.raw_bytes for table in self.tables)
+        streams += sum(chunk.raw_bytes for chunk in self.large_objects.chunks)
+        return streams + self.schema.raw_bytes + (self.globals.raw_bytes if self.globals else 0)
+
+    def all_blobs(self) -> list[tuple[str, Blob]]:
+        """Every frame with the name of what it belongs to, for people ("public.orders", "schema", …)."""
+        found = [("schema", blob) for blob in self.schema.blobs]
+        if self.globals:
+            found += [("globals", blob) for blob in self.globals.blobs]
+        for table in self.tables:
+            label = f"{table.schema}.{table.name}"
+            found += [(label, blob) for chunk in table.chunks for blob in chunk.blobs]
+        found += [("large objects", blob) for chunk in self.large_objects.chunks for blob in chunk.blobs]
+        return found
+
+
+class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The catalog row's facts, so that a lost catalog can be rebuilt from manifests."""
+
+    id: UUID
+    tenant_id: UUID
+    source_name: str
+    job_type: str
+    created_at: datetime
+    started_at: datetime
+    completed_at: datetime
+    backup_name: str | None = None
+    description: str | None = None
+    tags: list[str] = []
+    schedule_name: str | None = None
+    parent_job_id: UUID | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole document."""
+
+    format_version: int
+    program: str
+    job: JobFacts
+    contents: Contents
