@@ -435,6 +435,19 @@ class BlobRef:
     raw_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class PendingBlob:
+    """A frame handed to a sink whose place is known only after the sink's flush().
+
+    ``id`` is the SHA-256 of the raw content in hex. ``stored_bytes`` is the frame's compressed size as made now; a frame
+    the repository had already may be stored with another one, the :class:`BlobRef` tells.
+    """
+
+    id: str
+    stored_bytes: int
+    raw_bytes: int
+
+
 class BlobWriter(Protocol):
     """Takes one content stream; made by a sink, used by one thread."""
 
@@ -442,8 +455,8 @@ class BlobWriter(Protocol):
         """Append raw bytes."""
         ...
 
-    def close(self) -> list[BlobRef]:
-        """Finish the stream and say where its frames lie, in order (empty for an empty stream)."""
+    def close(self) -> list[PendingBlob]:
+        """Finish the stream and name its frames in order (empty for an empty stream)."""
         ...
 
     def abort(self) -> None:
@@ -460,6 +473,10 @@ class BackupSink(Protocol):
 
     def flush(self) -> None:
         """Make everything written so far durable and read back the store's answer for it."""
+        ...
+
+    def locate(self, pending: PendingBlob) -> BlobRef:
+        """Say where a closed stream's frame lies; only after a flush() that followed its close()."""
         ...
 
 
