@@ -187,6 +187,13 @@ class CatalogVersionError(RefusedError):
     default_hint = "Run `tui-backup upgrade` with the newest program, or install the program the catalog needs."
 
 
+class RepositoryVersionError(RefusedError):
+    """The repository, or a manifest in it, was written by a newer program."""
+
+    code = "repository_version"
+    default_hint = "Install the newest tui-backup on this machine."
+
+
 # -- the work failed: exit 1 --------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,10 @@ class BackupJob:
     proof: Proof = Proof.NONE
     proof_at: datetime | None = None
     progress: Progress | None = None
+    chosen_tables: Sequence[str] = ()
+    scheduled_for: datetime | None = None
+    cancel_requested: bool = False
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,7 @@ class BackupSchedule:
     repository_id: UUID | None = None
     source_name: str | None = None
     repository_name: str | None = None
+    chosen_tables: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,14 @@ class BackupRestoreLog:
     updated_at: datetime | None = None
     source_name: str | None = None
     progress: Progress | None = None
+    target: RestoreTarget = RestoreTarget.NEW_DATABASE
+    target_source_name: str | None = None
+    target_database: str | None = None
+    target_schema: str | None = None
+    chosen_tables: Sequence[str] = ()
+    safety_job_id: UUID | None = None
+    undo_state: str = "none"
+    cancel_requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

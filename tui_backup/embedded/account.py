@@ -1,9 +1,9 @@
 """The operating system account that the embedded server runs under.
 
-PostgreSQL refuses to run as root. Where the program itself is root (a container, a system service) the server runs as
-the account ``tui-backup`` if an administrator made one, and else as ``nobody``: it exists everywhere, so nothing has to
-be added to the system. The price is that other programs running as ``nobody`` could read the data folder; who minds
-makes the account. A server is always started under the account that owns its data folder already.
+PostgreSQL refuses to run as root. Where the program itself is root (a container, a system service) the server runs
+as the account ``tui-backup`` if an administrator made one, and else as ``nobody``: it exists everywhere, so nothing
+has to be added to the system. The price is that other programs running as ``nobody`` could read the data folder; who
+minds makes the account. A server is always started under the account that owns its data folder already.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ def can_reach(account: Account | None, path: Path) -> bool:
         cwd="/",
         stdin=subprocess.DEVNULL,
         check=False,
+        text=True,
         timeout=_CHECK_TIMEOUT_S,
         **popen_options(account),
     )

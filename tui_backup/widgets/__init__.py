@@ -1,0 +1,1 @@
+"""Reusable widgets. They know the model and the pure text helpers, never a service or a screen."""

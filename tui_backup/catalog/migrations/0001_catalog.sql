@@ -48,7 +48,11 @@ CREATE INDEX idx_memberships_user_id ON tui_backup.memberships (user_id);
 
 CREATE FUNCTION tui_backup.is_agent() RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT pg_has_role(session_user, 'tui_backup_agent', 'USAGE') $$;
+AS $$
+    -- a superuser has every role; only a role that is really given makes an agent
+    SELECT pg_has_role(session_user, 'tui_backup_agent', 'USAGE')
+       AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)
+$$;
 
 CREATE FUNCTION tui_backup.is_gateway() RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -86,6 +90,32 @@ BEGIN
 END
 $$;
 
+-- What a login may choose from, before it has chosen.
+CREATE FUNCTION tui_backup.my_memberships()
+RETURNS TABLE (tenant_id uuid, tenant_name text, role text, user_id uuid)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    claims jsonb;
+BEGIN
+    IF tui_backup.is_gateway() THEN
+        claims := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+        RETURN QUERY
+        SELECT m.tenant_id, t.tenant_name, m.role, m.user_id
+          FROM tui_backup.memberships m JOIN tui_backup.tenants t ON t.id = m.tenant_id
+         WHERE m.user_id = (claims ->> 'sub')::uuid
+           AND (claims ->> 'tenant_id' IS NULL OR m.tenant_id::text = claims ->> 'tenant_id')
+         ORDER BY t.tenant_name;
+    ELSE
+        RETURN QUERY
+        SELECT m.tenant_id, t.tenant_name, m.role, m.user_id
+          FROM tui_backup.memberships m JOIN tui_backup.tenants t ON t.id = m.tenant_id
+         WHERE m.login = session_user
+         ORDER BY t.tenant_name;
+    END IF;
+END
+$$;
+
 CREATE FUNCTION tui_backup.current_tenant() RETURNS uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -109,8 +139,10 @@ AS $$ SELECT (tui_backup.current_membership()).user_id $$;
 
 CREATE TABLE tui_backup.sources (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    source_name text NOT NULL CHECK (source_name ~ '^[[:alnum:]][[:alnum:]._-]{0,62}$'),
-    conninfo text NOT NULL CHECK (conninfo !~* '(^|\s)password\s*='),
+    source_name text NOT NULL CHECK (source_name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'),
+    conninfo text NOT NULL CHECK (
+        conninfo !~* '(^|[[:space:]?&])(ssl)?password[[:space:]]*=' AND conninfo !~ '://[^/@]*:[^/@]*@'
+    ),
     rpo_seconds integer NOT NULL DEFAULT 86400 CHECK (rpo_seconds > 0),
     metadata jsonb NOT NULL DEFAULT '{}',
     tenant_id uuid NOT NULL DEFAULT tui_backup.current_tenant() REFERENCES tui_backup.tenants (id) ON DELETE RESTRICT,
@@ -123,8 +155,8 @@ CREATE TABLE tui_backup.sources (
 
 CREATE TABLE tui_backup.repositories (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    repository_name text NOT NULL CHECK (repository_name ~ '^[[:alnum:]][[:alnum:]._-]{0,62}$'),
-    location text NOT NULL CHECK (location <> ''),
+    repository_name text NOT NULL CHECK (repository_name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'),
+    location text NOT NULL CHECK (location <> '' AND location !~ '://[^/@]*:[^/@]*@'),
     is_default boolean NOT NULL DEFAULT false,
     max_object_bytes bigint NOT NULL DEFAULT 104857600 CHECK (max_object_bytes >= 1048576),
     metadata jsonb NOT NULL DEFAULT '{}',
@@ -355,7 +387,13 @@ BEGIN
         NEW.tenant_id := OLD.tenant_id;
     END IF;
     IF TG_ARGV[0] = 'updated_by' THEN
-        NEW.updated_by := CASE WHEN TG_OP = 'UPDATE' THEN who END;
+        -- a run found lost (mark_lost) was ended by nobody, whoever looked at it
+        NEW.updated_by := CASE
+            WHEN TG_OP = 'INSERT' THEN NULL
+            WHEN TG_TABLE_NAME = 'backup_jobs' AND to_jsonb(OLD) ->> 'status' = 'running'
+                 AND to_jsonb(NEW) ->> 'status' = 'failed' THEN OLD.updated_by
+            ELSE who
+        END;
     ELSIF TG_ARGV[0] = 'initiated_by' THEN
         NEW.initiated_by := CASE WHEN TG_OP = 'INSERT' THEN who ELSE OLD.initiated_by END;
     END IF;

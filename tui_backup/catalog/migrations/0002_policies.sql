@@ -118,18 +118,11 @@ GRANT UPDATE ON tui_backup.backup_schedules, tui_backup.sources, tui_backup.repo
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tui_backup FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tui_backup.is_agent(), tui_backup.is_gateway(), tui_backup.current_membership(),
-    tui_backup.current_tenant(), tui_backup.current_member_role(), tui_backup.current_user_id(),
+    tui_backup.my_memberships(), tui_backup.current_tenant(), tui_backup.current_member_role(),
+    tui_backup.current_user_id(),
     tui_backup.require_role(text[]), tui_backup.get_backup_statistics(uuid), tui_backup.request_cancel(uuid),
     tui_backup.request_delete(uuid), tui_backup.request_undo(uuid, text), tui_backup.delete_schedule(uuid),
     tui_backup.mark_lost(interval), tui_backup.may_use_storage(uuid, text)
     TO tui_backup_user, tui_backup_gateway, tui_backup_agent;
 -- trigger functions are executed by triggers whatever the grants; enqueue() is for them and the functions above
 GRANT EXECUTE ON FUNCTION tui_backup.enqueue(text, uuid, text) TO tui_backup_agent;
-
--- The queue's tables are the agent's alone.
-REVOKE ALL ON SCHEMA tui_backup_queue FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tui_backup_queue FROM PUBLIC;
-GRANT USAGE ON SCHEMA tui_backup_queue TO tui_backup_agent;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA tui_backup_queue TO tui_backup_agent;
-GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA tui_backup_queue TO tui_backup_agent;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tui_backup_queue TO tui_backup_agent;

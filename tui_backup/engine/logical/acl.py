@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from tui_backup import manifest
-from tui_backup.engine.logical.target import Connection
+from tui_backup.engine.connection import Connection
 
 # Settings that hold a list of quoted names (GUC_LIST_QUOTE in the server): each item is given as a literal of its own.
 _LIST_SETTINGS = frozenset(

@@ -15,8 +15,9 @@ import psycopg
 from psycopg import sql
 
 from tui_backup import manifest
+from tui_backup.engine.connection import Connection
 from tui_backup.engine.logical.acl import apply_acl, apply_settings
-from tui_backup.engine.logical.target import Connection, Target, one, server_major
+from tui_backup.engine.logical.target import Target, one, server_major
 from tui_backup.errors import TargetInUseError, TargetMismatchError, TargetNotEmptyError
 
 _DROP_TIMEOUT_S = 600
@@ -66,9 +67,7 @@ def create_statement(database: manifest.Database, *, name: str, tablespace: str 
     return sql.SQL(" ").join(parts)
 
 
-def create_database(
-    conn: Connection, database: manifest.Database, *, name: str, restore_id: UUID
-) -> CreatedDatabase:
+def create_database(conn: Connection, database: manifest.Database, *, name: str, restore_id: UUID) -> CreatedDatabase:
     """Create an empty database like the backup's, marked as unfinished and closed to the public.
 
     Raises:
@@ -132,9 +131,7 @@ def finish_database(
     owner = str(one(conn, "SELECT current_user"))
     if not no_owner and database.owner:
         try:
-            conn.execute(
-                sql.SQL("ALTER DATABASE {} OWNER TO {}").format(identifier, sql.Identifier(database.owner))
-            )
+            conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(identifier, sql.Identifier(database.owner)))
             owner = database.owner
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedObject) as error:
             warn(f"the owner {database.owner} was not put back: {error.diag.message_primary}")
@@ -144,9 +141,7 @@ def finish_database(
         apply_acl(conn, sql.SQL("DATABASE"), identifier, acl=database.acl, owner=owner, warn=warn)
     if database.connection_limit != -1:
         conn.execute(
-            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
-                identifier, sql.Literal(database.connection_limit)
-            )
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(identifier, sql.Literal(database.connection_limit))
         )
     if not keep_mark:
         conn.execute(comment_statement(name, database.comment))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString
@@ -11,32 +12,32 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from tui_backup.engine.connection import connect, map_error
-from tui_backup.errors import TuiBackupError
+from tui_backup.engine.connection import Connection, connect, map_error
+from tui_backup.engine.logical.session import session_settings
+from tui_backup.errors import (
+    PermissionRefusedError,
+    SourceChangedError,
+    SourcePermissionError,
+    SqlFailedError,
+    TargetMismatchError,
+    TargetSpaceError,
+    TuiBackupError,
+)
+from tui_backup.manifest import Contents
+from tui_backup.model import StopFlag
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-"""A synchronous connection whose rows are plain tuples."""
+_CANCEL_EVERY_S = 0.5
 
-# A database or a login may carry settings of its own (read-only by default, a statement timeout …) that must not
-# hinder a restore; and a value's text must be read by the same rules as it was written by.
-_SESSION_SETTINGS: dict[str, str] = {
+# Beside what a backup's sessions set: a database or a login may carry settings of its own (read-only by default) that
+# must not hinder a restore.
+_SESSION_SETTINGS = {
     "default_transaction_read_only": "off",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "idle_session_timeout": "0",
-    "search_path": "",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "extra_float_digits": "3",
-    "bytea_output": "hex",
     "xmloption": "content",
-    "row_security": "off",
-    "synchronize_seqscans": "off",
-    "standard_conforming_strings": "on",
     "check_function_bodies": "off",
     "client_min_messages": "error",
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
 }
 
 # psql and pg_restore read the environment of a login in the same way; they set the rest themselves.
@@ -68,38 +69,102 @@ class Target:
         )
 
     @contextmanager
-    def session(self, dbname: str | None = None, *, what: str) -> Iterator[Connection]:
-        """An autocommit connection whose database errors come out as typed errors naming ``what`` was being done."""
-        conn = self.connect(dbname)
+    def session(
+        self, dbname: str | None = None, *, what: str, stop: StopFlag | None = None, autocommit: bool = True
+    ) -> Generator[Connection]:
+        """A connection for one piece of work, closed at its end.
+
+        Args:
+            dbname: another database than the connection string's.
+            what: what is being done, for the typed errors that database errors come out as.
+            stop: cancels the running statement when set; its reason is raised then.
+            autocommit: psycopg's autocommit.
+        """
+        conn = self.connect(dbname, autocommit=autocommit)
         try:
-            with database_errors(what):
+            with database_errors(what, stop), cancelled_by(stop, conn):
                 yield conn
         finally:
             conn.close()
 
 
 @contextmanager
-def database_errors(what: str) -> Iterator[None]:
-    """Turn psycopg's errors into the product's."""
+def cancelled_by(stop: StopFlag | None, conn: Connection) -> Generator[None]:
+    """Cancel whatever the connection is doing when ``stop`` is set, again and again until the body has ended."""
+    if stop is None:
+        yield
+        return
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            if stop.is_set:
+                # a cancel that does not get through is tried again
+                with suppress(psycopg.Error, OSError):
+                    conn.cancel_safe(timeout=5.0)
+                done.wait(_CANCEL_EVERY_S)
+
+    thread = threading.Thread(target=watch, name="restore-cancel", daemon=True)
+    thread.start()
+    try:
+        stop.check()
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def database_errors(what: str, stop: StopFlag | None = None) -> Generator[None]:
+    """Turn psycopg's errors into the product's; after a stop its reason is raised in their place."""
     try:
         yield
     except psycopg.Error as error:
-        raise map_error(error, what) from error
+        if stop is not None and stop.reason is not None:
+            raise stop.reason from error
+        raise restore_error(error, what) from error
 
 
-def prepare_session(conn: Connection, *, encoding: str, bulk: bool = False) -> None:
-    """Give a session the settings that a restore relies on.
+def restore_error(error: BaseException, what: str) -> TuiBackupError:
+    """The typed error for a failure on a restore's target."""
+    mapped = map_error(error, what)
+    state = str(getattr(error, "sqlstate", None) or "")
+    if isinstance(mapped, SourcePermissionError):
+        return PermissionRefusedError(
+            mapped.message, hint="Give the login the right, or restore as a superuser.", details=mapped.details
+        )
+    if isinstance(mapped, SourceChangedError):
+        return TargetMismatchError(mapped.message, details=mapped.details)
+    if state == "53100":
+        return TargetSpaceError(mapped.message, hint="Free space on the target server.", details=mapped.details)
+    if isinstance(mapped, SqlFailedError):
+        detail = getattr(getattr(error, "diag", None), "message_detail", None)
+        if detail:
+            mapped.details["detail"] = str(detail)
+    return mapped
+
+
+def prepare_session(conn: Connection, *, bulk: bool = False, lc_monetary: str = "") -> None:
+    """Give a session the settings that moving rows relies on, the same as a backup's sessions have.
 
     Args:
         conn: an autocommit connection.
-        encoding: the backup database's encoding, in which its data was written.
-        bulk: do not wait for each commit to reach the disk; the caller makes the last one synchronous.
+        bulk: do not wait for each commit to reach the disk; the restore's last one is synchronous.
+        lc_monetary: the locale by which the backup's money values are written, "" for none.
     """
-    settings = dict(_SESSION_SETTINGS, client_encoding=encoding)
+    settings = session_settings(server_major(conn)) | _SESSION_SETTINGS
     if bulk:
         settings["synchronous_commit"] = "off"
+    if lc_monetary and one(conn, "SELECT pg_catalog.current_setting('lc_monetary')") != lc_monetary:
+        settings["lc_monetary"] = lc_monetary
     for name, value in settings.items():
-        conn.execute("SELECT set_config(%s, %s, false)", (name, value))
+        conn.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+
+
+def monetary_locale(contents: Contents) -> str:
+    """The backup server's lc_monetary where a table has money in it, else ""."""
+    types = (column.type for table in contents.tables for column in table.columns)
+    return contents.server.lc_monetary if any("money" in name for name in types) else ""
 
 
 def server_major(conn: Connection) -> int:

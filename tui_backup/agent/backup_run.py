@@ -1,0 +1,164 @@
+"""The body of a backup run: read the source, store it, prove that it is stored, then write the manifest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tui_backup import __version__
+from tui_backup.agent.places import open_repository
+from tui_backup.agent.records import failure_columns
+from tui_backup.agent.runs import Procedure, Run
+from tui_backup.engine.logical.backup import BackupRequest, backup_database
+from tui_backup.errors import AgentLostError, ObjectMissingError, TuiBackupError
+from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest
+from tui_backup.repository.manifests import delete_manifest, known_blobs, manifest_key, write_manifest
+from tui_backup.repository.packs import PackWriter
+from tui_backup.repository.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What came out of the source, and what storing it took."""
+
+    contents: Contents
+    bytes_stored: int
+    blobs_new: int
+    blobs_reused: int
+
+
+async def run_backup(run: Run) -> Mapping[str, Any]:
+    """Back up the claimed job's source.
+
+    Returns:
+        The columns of the completed row.
+
+    Raises:
+        TuiBackupError: whatever stood in the way.
+    """
+    job = run.claim.row
+    source = await run.records.row("sources", job["source_id"])
+    repository = await run.records.row("repositories", job["repository_id"])
+    if source is None or repository is None:
+        raise ObjectMissingError("The job's source or repository is gone.", hint="Add it again and start a new backup.")
+    store = await run.in_thread(lambda: open_repository(repository))
+    try:
+        read = await run.in_thread(lambda: _read_source(run, store, source))
+        # the one moment that makes a backup exist: nobody else may have taken the run over
+        await run.records.check_current(run.claim)
+        run.counter(phase="writing the manifest")
+        manifest = _manifest(run, source["source_name"], read, job)
+        await run.in_thread(lambda: write_manifest(store, manifest))
+    finally:
+        await run.in_thread(store.close)
+    return _columns(job, store, read)
+
+
+def _read_source(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
+    job = run.claim.row
+    agent = run.config.settings.agent
+    tenant = str(job["tenant_id"])
+    # an earlier attempt may have been cut off after its manifest: without a completed job it is no backup
+    delete_manifest(store, tenant, job["id"])
+    with PackWriter(
+        store,
+        tenant,
+        known=known_blobs(store, tenant, source["source_name"]),
+        stop=run.stop,
+        level=agent.compression_level,
+    ) as sink:
+        contents = backup_database(
+            BackupRequest(
+                conninfo=source["conninfo"],
+                passfile=run.config.passfile,
+                tables=job["chosen_tables"],
+                workers=agent.workers,
+                lock_timeout_s=agent.lock_timeout_seconds,
+                application_name=run.claim.application_name,
+                bin_dir=run.config.settings.tools.bin_dir or None,
+            ),
+            sink,
+            progress=run.counter,
+            stop=run.stop,
+        )
+        stats = sink.statistics
+    return _Read(contents, stats.bytes_stored, stats.blobs_new, stats.blobs_reused)
+
+
+def _manifest(run: Run, source_name: str, read: _Read, job: Mapping[str, Any]) -> Manifest:
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        program=f"tui-backup {__version__}",
+        job=JobFacts(
+            id=job["id"],
+            tenant_id=job["tenant_id"],
+            source_name=source_name,
+            job_type=job["job_type"],
+            created_at=job["created_at"],
+            started_at=job["started_at"],
+            completed_at=datetime.now(tz=job["started_at"].tzinfo),
+            backup_name=job["backup_name"],
+            description=job["description"],
+            tags=job["tags"],
+            schedule_name=job["metadata"].get("schedule_name"),
+            parent_job_id=job["parent_job_id"],
+        ),
+        contents=read.contents,
+    )
+
+
+def _columns(job: Mapping[str, Any], store: Store, read: _Read) -> dict[str, Any]:
+    contents = read.contents
+    blobs = {blob.id: blob for _, blob in contents.all_blobs()}
+    with_rows = [table for table in contents.tables if table.kind == "r"]
+    metadata = {
+        **{key: value for key, value in job["metadata"].items() if key != "last_error"},
+        "server_version": contents.server.version,
+        "snapshot_at": contents.snapshot.taken_at.isoformat(),
+        "snapshot_lsn": contents.snapshot.lsn,
+        "pg_dump": contents.schema.tool,
+        "bytes_stored": read.bytes_stored,
+        "blobs_new": read.blobs_new,
+        "blobs_reused": read.blobs_reused,
+        "left_out": [{"what": item.what, "reason": item.reason} for item in contents.left_out],
+    }
+    return {
+        "backup_size": contents.raw_bytes,
+        "compressed_size_bytes": sum(blob.stored_bytes for blob in blobs.values()),
+        "storage_path": manifest_key(str(job["tenant_id"]), job["id"]),
+        "storage_bucket": store.location,
+        "tables_count": len(with_rows),
+        "rows_count": contents.rows,
+        "files_count": len({blob.pack for blob in blobs.values()}) + 1,
+        "metadata": metadata,
+    }
+
+
+async def take_over_backup(run: Run) -> Mapping[str, Any] | None:
+    """Count the lost attempt and go on, unless too many were lost."""
+    job = run.claim.row
+    if job["retry_count"] >= run.config.settings.agent.max_retries:
+        lost = AgentLostError("The agent that ran this is gone, and so were those before it.")
+        return {"status": "failed", **failure_columns(lost)}
+    job["retry_count"] += 1
+    await run.records.update(run.claim, {"retry_count": job["retry_count"]})
+    return None
+
+
+async def clean_up_backup(run: Run, error: TuiBackupError) -> Mapping[str, Any]:
+    """Nothing to put back: without a manifest a backup does not exist, and its packs are swept by prune."""
+    return {}
+
+
+BACKUP = Procedure(
+    subject="backup_jobs",
+    body=run_backup,
+    on_failure=clean_up_backup,
+    on_interrupted=take_over_backup,
+    may_retry=True,
+)

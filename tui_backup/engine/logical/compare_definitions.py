@@ -1,0 +1,104 @@
+"""Holding a restored database's definitions against the stored schema archive, both as pg_dump writes them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from tui_backup.engine.connection import child_environment
+from tui_backup.engine.logical.archive import Archive
+from tui_backup.engine.logical.target import Target
+from tui_backup.engine.tools import run_tool
+
+_HEADER = re.compile(
+    r"^--\n-- Name: (?P<name>.*); Type: (?P<type>[A-Z ]+); Schema: (?P<schema>.*); Owner: (?P<owner>.*?)"
+    r"(?:; Tablespace: (?P<tablespace>.*))?\n--\n",
+    re.MULTILINE,
+)
+# They stand between entries wherever the order of entries makes them necessary, and belong to none.
+_STATE = re.compile(r"^SET default_(?:tablespace|table_access_method) = .*;\n+", re.MULTILINE)
+_END = re.compile(r"\n--\n-- PostgreSQL database dump complete\n--\n.*\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One entry of a dump. ``text`` is its SQL."""
+
+    type: str
+    schema: str
+    name: str
+    owner: str
+    text: str
+
+    @property
+    def label(self) -> str:
+        """The entry for people."""
+        return f"{self.type} {self.schema + '.' if self.schema != '-' else ''}{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionsResult:
+    """Entries that only one side has. ``texts`` is False where only kinds and names were compared."""
+
+    texts: bool
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+
+def split_dump(text: str) -> list[Definition]:
+    """Cut the SQL text of a schema dump into its entries, without what depends on their order."""
+    text = _END.sub("\n", text)
+    headers = list(_HEADER.finditer(text))
+    ends = [header.start() for header in headers[1:]] + [len(text)]
+    return [
+        Definition(
+            type=header["type"],
+            schema=header["schema"],
+            name=header["name"],
+            owner=f"{header['owner']}/{header['tablespace'] or ''}",
+            text=_STATE.sub("", text[header.end() : end]).strip(),
+        )
+        for header, end in zip(headers, ends, strict=True)
+    ]
+
+
+def compare_definitions(
+    archive: Archive,
+    ids: Collection[int],
+    target: Target,
+    database: str,
+    *,
+    texts: bool,
+) -> DefinitionsResult:
+    """Compare the archive's entries with a dump of the restored database.
+
+    Args:
+        archive: the stored one.
+        ids: entries that were restored.
+        target: the server.
+        database: the restored database.
+        texts: compare the SQL too; only right when both were written by the same pg_dump from the same major version.
+    """
+    stored = split_dump(archive.text(ids))
+    with target.session(database, what="reading the restored definitions") as conn:
+        env = child_environment(conn)
+    env["PGAPPNAME"] = target.application_name
+    parts: list[bytes] = []
+    argv = [archive.tools.path("pg_dump"), "--schema-only", *archive.options]
+    run_tool(argv, env, stop=archive.stop, stdout_to=parts.append)
+    restored = split_dump(b"".join(parts).decode("utf-8", "surrogateescape"))
+    if texts:
+        expected, found = Counter(stored), Counter(restored)
+    else:
+        expected, found = Counter(map(_inventory, stored)), Counter(map(_inventory, restored))
+    return DefinitionsResult(
+        texts=texts,
+        missing=tuple(sorted(item.label for item in (expected - found).elements())),
+        unexpected=tuple(sorted(item.label for item in (found - expected).elements())),
+    )
+
+
+def _inventory(item: Definition) -> Definition:
+    return Definition(item.type, item.schema, item.name, "", "")

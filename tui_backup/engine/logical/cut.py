@@ -1,0 +1,61 @@
+"""Cutting a table into block ranges, and the query that reads one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tui_backup.engine.logical.names import qualified, quote
+
+CHUNK_BLOCKS = 1024
+
+BlockRange = tuple[int, int | None]
+
+# Block numbers are 32 bits wide.
+_LAST_BLOCK = 2**32 - 2
+
+
+def cut(blocks: int, chunk_blocks: int = CHUNK_BLOCKS) -> list[BlockRange]:
+    """Cut a table of so many blocks into ranges (first, end), end exclusive and None for the last one.
+
+    The last range is open ended: blocks appended after the size was taken hold no row that the snapshot sees, but
+    nothing has to depend on that. Borders are multiples of ``chunk_blocks`` from block 0, so that the chunks of two
+    backups of one table line up. A table without blocks has no rows that the snapshot could see, and no range.
+    """
+    if chunk_blocks < 1:
+        raise ValueError(chunk_blocks)
+    if blocks > _LAST_BLOCK:
+        raise ValueError(blocks)
+    starts = range(0, blocks, chunk_blocks)
+    return [(first, None if first + chunk_blocks >= blocks else first + chunk_blocks) for first in starts]
+
+
+def select_rows(
+    table: tuple[str, str], columns: Sequence[str], block_range: BlockRange, condition: str | None = None
+) -> str:
+    """The query whose COPY is one chunk.
+
+    Args:
+        table: schema and name.
+        columns: in the order of the stream; none is a table without (stored) columns.
+        block_range: see :func:`cut`; (0, None) reads without a range.
+        condition: the WHERE clause of an extension's configuration table, with its WHERE.
+    """
+    listed = ", ".join(quote(column) for column in columns)
+    # ONLY: the rows of inheritance children and partitions are theirs
+    query = f"SELECT {listed} FROM ONLY {qualified(*table)}"
+    first, end = block_range
+    if condition:
+        if block_range != (0, None):
+            raise ValueError("a table with a condition is read in one piece")
+        return f"{query} {condition}"
+    if block_range == (0, None):
+        return query
+    query += f" WHERE ctid >= '({first},0)'::pg_catalog.tid"
+    if end is not None:
+        query += f" AND ctid < '({end},0)'::pg_catalog.tid"
+    return query
+
+
+def copy_out(query: str, encoding: str) -> str:
+    """The COPY statement around a query, its stream in the database's own encoding: no byte is converted or checked."""
+    return f"COPY ({query}) TO STDOUT WITH (FORMAT text, ENCODING '{encoding}')"

@@ -1,0 +1,131 @@
+"""Reading a backup's frames: whole files, chunk streams, and the check that all of them are there and intact."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from tui_backup.errors import DamagedError, TuiBackupError
+from tui_backup.manifest import Blob, Chunk, Contents, StoredFile, Table
+from tui_backup.model import BackupReader, BlobRef, ProgressReport, StopFlag
+
+
+Item = TypeVar("Item")
+
+
+def blob_ref(blob: Blob) -> BlobRef:
+    """The reader's name for a manifest's frame."""
+    return BlobRef(
+        id=blob.id,
+        pack=blob.pack,
+        offset=blob.offset,
+        stored_bytes=blob.stored_bytes,
+        raw_bytes=blob.raw_bytes,
+    )
+
+
+def read_frames(blobs: Iterable[Blob], reader: BackupReader) -> Iterator[bytes]:
+    """The raw content of frames, in order; each is checked by the reader."""
+    for blob in blobs:
+        yield reader.read_blob(blob_ref(blob))
+
+
+def chunk_frames(chunks: Iterable[Chunk]) -> list[Blob]:
+    """All frames of several chunks, in order."""
+    return [blob for chunk in chunks for blob in chunk.blobs]
+
+
+def write_file(stored: StoredFile, reader: BackupReader, path: Path) -> None:
+    """Write a stored file's content.
+
+    Raises:
+        DamagedError: its frames do not add up to its length.
+    """
+    written = 0
+    with path.open("wb") as stream:
+        for data in read_frames(stored.blobs, reader):
+            written += stream.write(data)
+    if written != stored.raw_bytes:
+        raise DamagedError(f"A stored file has {written} bytes where the manifest says {stored.raw_bytes}.")
+
+
+def check_chunks(
+    contents: Contents,
+    reader: BackupReader,
+    tables: Sequence[Table],
+    *,
+    large_objects: bool,
+    progress: ProgressReport,
+    stop: StopFlag,
+    workers: int = 2,
+) -> int:
+    """Fetch and verify every frame that a restore will need, before it touches its target.
+
+    Nothing is kept, so the size of the backup does not matter; each frame is read again when it is loaded.
+
+    Returns:
+        Raw bytes checked.
+
+    Raises:
+        ObjectMissingError, DamagedError: the first frame that is not what was written, with what it belongs to.
+    """
+    wanted: dict[str, tuple[str, Blob]] = {blob.id: ("the schema", blob) for blob in contents.schema.blobs}
+    for table in tables:
+        label = f"{table.schema}.{table.name}"
+        _check_lengths(label, table.chunks)
+        wanted |= {blob.id: (label, blob) for blob in chunk_frames(table.chunks)}
+    if large_objects:
+        chunks = contents.large_objects.chunks
+        _check_lengths("large objects", chunks)
+        wanted |= {blob.id: ("large objects", blob) for blob in chunk_frames(chunks)}
+    # packs are read front to back
+    frames = sorted(wanted.values(), key=lambda item: (item[1].pack, item[1].offset))
+
+    def check(item: tuple[str, Blob], flag: StopFlag) -> None:
+        label, blob = item
+        flag.check()
+        try:
+            reader.read_blob(blob_ref(blob))
+        except TuiBackupError as error:
+            error.details.setdefault("belongs_to", label)
+            raise
+        progress(bytes_=blob.raw_bytes)
+
+    run_workers(frames, check, workers=workers, stop=stop)
+    return sum(blob.raw_bytes for _, blob in frames)
+
+
+def _check_lengths(label: str, chunks: Sequence[Chunk]) -> None:
+    for number, chunk in enumerate(chunks):
+        if sum(blob.raw_bytes for blob in chunk.blobs) != chunk.raw_bytes:
+            raise DamagedError(f"The manifest contradicts itself about chunk {number} of {label}.")
+
+
+def run_workers(items: Iterable[Item], work: Callable[[Item, StopFlag], None], *, workers: int, stop: StopFlag) -> None:
+    """Do ``work`` for every item in several threads; the first failure stops the others and is raised."""
+    queue = iter(list(items))
+    lock = threading.Lock()
+    flag = StopFlag()
+
+    def run() -> None:
+        while not flag.is_set:
+            with lock:
+                item = next(queue, None)
+            if item is None:
+                return
+            try:
+                work(item, flag)
+            except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
+                flag.set(error)
+
+    threads = [threading.Thread(target=run, name=f"restore-{number}", daemon=True) for number in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.05)
+            if stop.reason is not None:
+                flag.set(stop.reason)
+    flag.check()

@@ -1,0 +1,424 @@
+"""Restoring into a database of its own: made empty, filled, finished, compared; dropped again on any failure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from tui_backup.engine.connection import PumpParameters, child_environment
+from tui_backup.engine.logical.archive import Archive, Selection, select_entries
+from tui_backup.engine.logical.choose import Chosen, choose_tables
+from tui_backup.engine.logical.compare import CompareReport, compare_database
+from tui_backup.engine.logical.createdb import (
+    CreatedDatabase,
+    comment_statement,
+    create_database,
+    drop_database,
+    finish_database,
+)
+from tui_backup.engine.logical.frames import check_chunks
+from tui_backup.engine.logical.load import Loaded, load_tables
+from tui_backup.engine.logical.objects import load_large_objects, refresh_views, set_sequences
+from tui_backup.engine.logical.target import (
+    TOOL_OPTIONS,
+    Target,
+    add_details,
+    monetary_locale,
+    one,
+    prepare_session,
+    server_major,
+)
+from tui_backup.engine.tools import ClientTools, find_tools
+from tui_backup.errors import NotIdenticalError, TargetVersionError, TuiBackupError, ValidationError
+from tui_backup.manifest import Contents
+from tui_backup.model import BackupReader, ProgressReport, RestoreRequest, RestoreTarget, StopFlag
+
+_INDEX_MEMORY_MAX_KIB = 1 << 20
+_INDEX_MEMORY_MIN_KIB = 64 << 10
+
+
+@dataclass(slots=True)
+class RestoreResult:
+    """What a restore did.
+
+    Args:
+        database: where the data is now.
+        database_oid: its oid, which a swap records.
+        tables_restored: tables whose rows were put back.
+        rows_restored: their rows.
+        bytes_restored: uncompressed bytes of their COPY streams.
+        warnings: what could not be put back as it was.
+        excluded: what stayed away because it hangs on tables that were not chosen.
+        compare: the comparison with the backup's own content, None when it was not wanted.
+        seconds: seconds taken by each phase.
+        rollback_executed: something was undone on purpose; False for a restore that succeeded.
+    """
+
+    database: str
+    database_oid: int = 0
+    schema: str | None = None
+    tables_restored: int = 0
+    rows_restored: int = 0
+    bytes_restored: int = 0
+    warnings: list[str] = field(default_factory=list[str])
+    excluded: list[str] = field(default_factory=list[str])
+    compare: CompareReport | None = None
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    rollback_executed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts for a restore log's metadata."""
+        return {
+            "database": self.database,
+            "database_oid": self.database_oid,
+            "schema": self.schema,
+            "bytes_restored": self.bytes_restored,
+            "warnings": self.warnings,
+            "excluded": self.excluded,
+            "compare": self.compare.to_json() if self.compare else None,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+
+class Phases:
+    """Times the phases of a restore and tells the progress report of each."""
+
+    def __init__(self, progress: ProgressReport, stop: StopFlag) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._stop = stop
+
+    @contextmanager
+    def phase(self, name: str) -> Generator[None]:
+        """One phase; a stop is noticed at its start."""
+        self._stop.check()
+        self._progress(phase=name)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def restore_database(
+    request: RestoreRequest,
+    contents: Contents,
+    reader: BackupReader,
+    target_conninfo: str,
+    *,
+    restore_id: UUID,
+    work_name: str | None = None,
+    passfile: Path | None = None,
+    application_name: str = "tui-backup restore",
+    progress: ProgressReport,
+    stop: StopFlag,
+    jobs: int = 2,
+    tools_dir: Path | None = None,
+) -> RestoreResult:
+    """Restore a backup, or chosen tables of it, into a new database (NEW_DATABASE, or SWAP before its renames).
+
+    The database carries a comment that marks it as unfinished until all is done; for SWAP the renames take that mark
+    away. On any failure, and on a stop, it is dropped, and the error's details say so (``rollback_executed``,
+    ``rollback_at``; ``left_over`` where even that failed). Where only the comparison fails the copy is kept for a
+    look, under the name in the error's details.
+
+    Args:
+        request: what was chosen.
+        contents: the backup.
+        reader: where its frames are.
+        target_conninfo: the server; its database is connected to for creating the new one.
+        restore_id: the restore log's id.
+        work_name: name of the database while it is in the making, the final one when None.
+        passfile: a .pgpass file for the target.
+        application_name: of all sessions of this restore.
+        progress: told phases, tables, rows, bytes.
+        stop: ends the restore.
+        jobs: connections that load, and indexes that are built, at a time.
+        tools_dir: the only folder to take client tools from.
+
+    Raises:
+        TargetNotEmptyError, TargetVersionError, DamagedError, SqlFailedError, ClientToolsError, NotIdenticalError, …
+    """
+    name = work_name or request.database
+    if not name:
+        raise ValidationError("database", "The new database needs a name.")
+    target = Target(target_conninfo, passfile, application_name)
+    phases = Phases(progress, stop)
+    chosen = choose_tables(contents, request.tables)
+    result = RestoreResult(database=name)
+    reads = 3 if request.compare else 2
+    progress(tables_total=len(chosen.tables), bytes_total=reads * chosen.raw_bytes)
+    tools = _tools(target, contents, tools_dir)
+    with Archive(contents.schema, reader, tools, stop) as archive:
+        with phases.phase("checking"):
+            check_chunks(
+                contents,
+                reader,
+                chosen.tables,
+                large_objects=chosen.everything,
+                progress=progress,
+                stop=stop,
+                workers=jobs,
+            )
+        run = _Run(request, contents, reader, target, progress, stop, jobs, chosen, archive, phases, result)
+        with target.session(what=f"creating the database {name}", stop=stop) as admin:
+            made = create_database(admin, contents.database, name=name, restore_id=restore_id)
+        try:
+            run.fill(made)
+            if request.compare:
+                run.compare(made)
+            run.finish(made)
+        except BaseException as error:
+            _undo(target, made, error)
+            raise
+    result.seconds = phases.seconds
+    if result.compare is not None and not result.compare.identical:
+        raise NotIdenticalError(
+            f"The restored copy differs from the backup: {result.compare.summary()}.",
+            hint=f"The copy is kept as database {result.database} for a look; nothing else was changed.",
+            details={"database": result.database, "compare": result.compare.to_json(), "rollback_executed": False},
+        )
+    return result
+
+
+def _undo(target: Target, made: CreatedDatabase, error: BaseException) -> None:
+    """Drop the half-made database; the failure that led here stays the one that is raised."""
+    try:
+        with target.session(what=f"dropping the unfinished database {made.name}") as conn:
+            drop_database(conn, name=made.name, oid=made.oid)
+    except TuiBackupError as failure:
+        add_details(error, rollback_executed=False, left_over=made.name, rollback_error=failure.message)
+    else:
+        add_details(error, rollback_executed=True, rollback_at=datetime.now(UTC).isoformat())
+
+
+def _tools(target: Target, contents: Contents, tools_dir: Path | None) -> ClientTools:
+    """pg_restore that can read the archive and talk to the server; refuses an older server."""
+    with target.session(what="connecting to the target") as conn:
+        major = server_major(conn)
+        needs_tls = PumpParameters.from_connection(conn).needs_tls
+    if major < contents.server.major:
+        raise TargetVersionError(
+            f"The backup is of PostgreSQL {contents.server.major}, the target runs {major}: an older server does not "
+            "understand everything a newer one writes."
+        )
+    return find_tools(max(major, archive_major(contents)), needs_tls=needs_tls, bin_dir=tools_dir)
+
+
+def archive_major(contents: Contents) -> int:
+    """Major version of the pg_dump that wrote the schema archive; older tools may not read it."""
+    digits = "".join(c if c.isdigit() else " " for c in contents.schema.tool.rpartition(" ")[2]).split()
+    return int(digits[0]) if digits else contents.server.major
+
+
+@dataclass(slots=True)
+class _Run:
+    """One restore's parts, in the order in which they are done."""
+
+    request: RestoreRequest
+    contents: Contents
+    reader: BackupReader
+    target: Target
+    progress: ProgressReport
+    stop: StopFlag
+    jobs: int
+    chosen: Chosen
+    archive: Archive
+    phases: Phases
+    result: RestoreResult
+    loaded: Loaded = field(default_factory=Loaded)
+
+    def fill(self, made: CreatedDatabase) -> None:
+        """Definitions, rows, and what can only be made when the rows are there."""
+        self.result.warnings += made.warnings
+        selection = select_entries(self.archive.entries, self.chosen.oids)
+        self.result.excluded += selection.excluded
+        self.result.warnings += [f"{label} came along as an empty definition" for label in selection.empty]
+        if not self.chosen.everything and self.contents.large_objects.objects:
+            self.result.excluded.append(f"{len(self.contents.large_objects.objects)} large objects")
+        with self.phases.phase("schema"):
+            tablespaces_missing = self._tablespaces_missing()
+            self._apply(made, self._pre_data(selection), no_tablespaces=tablespaces_missing)
+        with self.phases.phase("data"):
+            self._load(made)
+        with self.phases.phase("indexes"):
+            grants = {e.id for e in self.archive.entries if e.id in selection.ids and e.is_acl}
+            self._apply(made, grants)
+            late = self._event_triggers(selection)
+            post = {
+                e.id for e in self.archive.entries if e.id in selection.ids and e.section == "post-data"
+            } - grants
+            self._apply(made, post - late, no_tablespaces=tablespaces_missing)
+        with self.phases.phase("views"):
+            self._refresh(made, selection)
+            # they would fire on what was done until here
+            self._apply(made, late)
+        with self.phases.phase("statistics"), self._session(made, "gathering statistics") as conn:
+            conn.execute("ANALYZE")
+
+    def compare(self, made: CreatedDatabase) -> None:
+        """Hold the restored copy against the backup's own content."""
+        with self.phases.phase("comparing"):
+            self.result.compare = compare_database(
+                self.contents,
+                self.reader,
+                self.target,
+                made.name,
+                chosen=self.chosen,
+                archive=self.archive,
+                loaded=self.loaded,
+                no_owner=self.request.no_owner,
+                progress=self.progress,
+                stop=self.stop,
+                jobs=self.jobs,
+            )
+
+    def finish(self, made: CreatedDatabase) -> None:
+        """What hangs on the database itself, its final name, and the end of its being marked as unfinished."""
+        final = self.request.database or made.name
+        identical = self.result.compare is None or self.result.compare.identical
+        is_swap = self.request.target is RestoreTarget.SWAP
+        with self.target.session(what=f"finishing the database {made.name}", stop=self.stop) as conn:
+            with conn.transaction():
+                finish_database(
+                    conn,
+                    self.contents.database,
+                    name=made.name,
+                    no_owner=self.request.no_owner,
+                    keep_mark=True,
+                    warn=self.result.warnings.append,
+                )
+            if is_swap and identical:
+                self.result.database_oid = made.oid
+                return
+            with conn.transaction():
+                if not is_swap and final != made.name:
+                    conn.execute(
+                        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(made.name), sql.Identifier(final))
+                    )
+                    made.name = final
+                conn.execute(comment_statement(made.name, self.contents.database.comment))
+        self.result.database = made.name
+        self.result.database_oid = made.oid
+
+    def _pre_data(self, selection: Selection) -> set[int]:
+        """Grants come after the data: an owner may have taken its own right to insert away."""
+        return {
+            entry.id
+            for entry in self.archive.entries
+            if entry.id in selection.ids and entry.section == "pre-data" and not entry.is_acl
+        }
+
+    def _event_triggers(self, selection: Selection) -> set[int]:
+        triggers = {
+            e.id for e in self.archive.entries if e.id in selection.ids and e.label.startswith("EVENT TRIGGER ")
+        }
+        return triggers | {
+            e.id for e in self.archive.entries if e.id in selection.ids and any(d in triggers for d in e.depends)
+        }
+
+    def _session(self, made: CreatedDatabase, what: str):  # noqa: ANN202
+        return self.target.session(made.name, what=what, stop=self.stop)
+
+    def _apply(self, made: CreatedDatabase, ids: set[int], *, no_tablespaces: bool = False) -> None:
+        if not ids:
+            return
+        with self.target.session(made.name, what="connecting to the new database") as conn:
+            env = child_environment(conn)
+            major = server_major(conn)
+            memory_kib = _index_memory_kib(self.jobs) if PumpParameters.from_connection(conn).is_local else None
+        options = TOOL_OPTIONS + (f" -c maintenance_work_mem={memory_kib}kB" if memory_kib else "")
+        env["PGOPTIONS"] = f"{env.get('PGOPTIONS', '')} {options}".strip()
+        env["PGAPPNAME"] = self.target.application_name
+        self.archive.restore(
+            ids,
+            env,
+            server_major=major,
+            jobs=self.jobs,
+            no_owner=self.request.no_owner,
+            no_tablespaces=no_tablespaces,
+        )
+
+    def _tablespaces_missing(self) -> bool:
+        wanted = self.archive.tablespaces()
+        if not wanted:
+            return False
+        with self.target.session(what="looking for tablespaces") as conn:
+            there = {str(row[0]) for row in conn.execute("SELECT spcname FROM pg_catalog.pg_tablespace")}
+        missing = sorted(wanted - there)
+        if missing:
+            self.result.warnings.append(
+                f"everything is in the default tablespace: {', '.join(missing)} is not on this server"
+            )
+        return bool(missing)
+
+    def _load(self, made: CreatedDatabase) -> None:
+        money = monetary_locale(self.contents)
+        self.loaded = load_tables(
+            self.target,
+            made.name,
+            self.chosen.tables,
+            self.reader,
+            encoding=self.contents.database.encoding,
+            lc_monetary=money,
+            progress=self.progress,
+            stop=self.stop,
+            jobs=self.jobs,
+        )
+        self.result.tables_restored = self.loaded.tables
+        self.result.rows_restored = self.loaded.rows
+        self.result.bytes_restored = self.loaded.raw_bytes
+        with self.target.session(made.name, what="putting sequences and large objects back", stop=self.stop) as conn:
+            prepare_session(conn, bulk=True)
+            set_sequences(conn, self.chosen.sequences)
+            if self.chosen.everything:
+                load_large_objects(
+                    conn,
+                    self.contents.large_objects,
+                    self.reader,
+                    no_owner=self.request.no_owner,
+                    progress=self.progress,
+                    stop=self.stop,
+                    warn=self.result.warnings.append,
+                )
+
+    def _refresh(self, made: CreatedDatabase, selection: Selection) -> None:
+        path = next(
+            (
+                assignment.partition("=")[2]
+                for setting in self.contents.database.settings
+                if setting.role is None
+                for assignment in setting.assignments
+                if assignment.startswith("search_path=")
+            ),
+            '"$user", public',
+        )
+        with self.target.session(made.name, what="filling materialised views", stop=self.stop) as conn:
+            prepare_session(conn, bulk=True)
+            there = {
+                (str(schema), str(name))
+                for schema, name in conn.execute("SELECT schemaname, matviewname FROM pg_catalog.pg_matviews")
+            }
+            views = [v for v in self.contents.materialized_views if (v.schema, v.name) in there]
+            refresh_views(conn, views, search_path=path, stop=self.stop)
+
+
+def _index_memory_kib(jobs: int) -> int | None:
+    """A quarter of this machine's free memory, shared by the index builds; None when it cannot be told."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free_kib = int(line.split()[1])
+                return max(_INDEX_MEMORY_MIN_KIB, min(_INDEX_MEMORY_MAX_KIB, free_kib // 4 // max(jobs, 1)))
+    except OSError:
+        return None
+    return None

@@ -1,0 +1,76 @@
+"""One backup's use of a repository from its hold to its manifest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from uuid import UUID
+
+from tui_backup.manifest import Manifest
+from tui_backup.model import StopFlag
+from tui_backup.repository.holds import Hold
+from tui_backup.repository.manifests import known_blobs, write_manifest
+from tui_backup.repository.packs import PackWriter
+from tui_backup.repository.store import ObjectStat, Store
+from tui_backup.repository.sweep import discard
+
+_LOG = logging.getLogger(__name__)
+
+
+class BackupRun:
+    """What a job works with: a sink, and the act that makes the backup exist."""
+
+    def __init__(self, store: Store, sink: PackWriter) -> None:
+        self._store = store
+        self.sink = sink
+        self.finished = False
+
+    def finish(self, manifest: Manifest) -> ObjectStat:
+        """Write the manifest, after everything it names was confirmed.
+
+        Raises:
+            TuiBackupError: the run was stopped, or the repository does not hold what it must; the backup
+            does not exist.
+        """
+        self.sink.flush()
+        said = write_manifest(self._store, manifest)
+        self.finished = True
+        return said
+
+
+@contextmanager
+def backup_run(
+    store: Store,
+    tenant_id: UUID,
+    job_id: UUID,
+    source_name: str,
+    *,
+    stop: StopFlag | None = None,
+    level: int = 1,
+) -> Generator[BackupRun]:
+    """Hold the repository for one backup; when it does not finish, what it put is taken away again.
+
+    Args:
+        store: an initialised repository.
+        tenant_id: whose backup.
+        job_id: the job; its manifest will have this name.
+        source_name: frames of earlier backups of this source are not written again.
+        stop: ends every wait, and is set when a put fails.
+        level: of zstd.
+    """
+    hold = Hold(store, tenant_id, job_id)
+    run: BackupRun | None = None
+    try:
+        hold.take(stop)
+        known = known_blobs(store, tenant_id, source_name)
+        sink = PackWriter(store, tenant_id, known=known, stop=stop, level=level, heartbeat=hold.renew_if_due)
+        run = BackupRun(store, sink)
+        try:
+            yield run
+        finally:
+            sink.close()
+    finally:
+        hold.release()
+        if run is not None and not run.finished and run.sink.packs:
+            discard(store, tenant_id, run.sink.packs)

@@ -1,0 +1,215 @@
+"""Keeps the board true: opens the catalog, reads everything, follows changes, and starts over when the line drops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+from tui_backup.errors import (
+    AuthenticationError,
+    CatalogUnavailableError,
+    CatalogVersionError,
+    ConfigError,
+    NotSetUpError,
+    TuiBackupError,
+)
+from tui_backup.messages import BoardChanged, NotSetUp, Subject
+from tui_backup.model import BackupJob, BackupRestoreLog, BackupSchedule, Verification
+from tui_backup.screens.backend import Backend
+from tui_backup.screens.board import PAGE_ROWS, Board
+from tui_backup.services.backups import JobFilters
+from tui_backup.services.events import Change, ConnectionState, Resync
+
+RESTORE_ROWS = 100
+SAFETY_EVERY_S = 5.0
+RETRY_AFTER_S = (1.0, 2.0, 5.0)
+READ_LIMIT_S = 30.0
+
+
+class Feed:
+    """One per dashboard, run by one worker.
+
+    Args:
+        backend: the services.
+        board: what to keep true.
+        tell: called with every change, on the loop.
+        notice: called with sentences for people.
+        on_error: called with failures that shall be shown.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        board: Board,
+        *,
+        tell: Callable[[BoardChanged | NotSetUp], object],
+        notice: Callable[[str], None],
+        on_error: Callable[[TuiBackupError], None],
+    ) -> None:
+        self.backend = backend
+        self.board = board
+        self._tell = tell
+        self._notice = notice
+        self._on_error = on_error
+
+    async def run(self) -> None:
+        """Follow the catalog until cancelled; returns only when nothing is set up."""
+        attempt = 0
+        agent_asked = False
+        while True:
+            try:
+                async with asyncio.timeout(READ_LIMIT_S * 4):
+                    self.board.identity = await self.backend.open(self._notice)
+                if not agent_asked:
+                    agent_asked = True
+                    await self._ensure_agent()
+                await self.read_all()
+                attempt = 0
+                await self._follow()
+            except NotSetUpError as error:
+                self._tell(NotSetUp(error))
+                return
+            except TimeoutError:
+                self._lost(CatalogUnavailableError("The catalog did not answer in time."))
+            except TuiBackupError as error:
+                self._lost(error)
+                if isinstance(error, (AuthenticationError, CatalogVersionError, ConfigError)):
+                    self._on_error(error)
+            await asyncio.sleep(RETRY_AFTER_S[min(attempt, len(RETRY_AFTER_S) - 1)])
+            attempt += 1
+
+    async def _ensure_agent(self) -> None:
+        try:
+            await self.backend.ensure_agent(self._notice)
+        except TuiBackupError as error:
+            # The dashboard is of use without an agent: the bar says AGENT DOWN, this says why.
+            self._on_error(error)
+
+    async def _follow(self) -> None:
+        safety = asyncio.create_task(self._poll_safety())
+        try:
+            async for event in self.backend.watch():
+                self._take(event)
+                if isinstance(event, Resync) or (isinstance(event, ConnectionState) and event.connected):
+                    await self.read_all()
+        finally:
+            safety.cancel()
+            await asyncio.gather(safety, return_exceptions=True)
+
+    def _take(self, event: Change | ConnectionState | Resync) -> None:
+        if isinstance(event, ConnectionState):
+            if not event.connected:
+                self._lost(event.error or CatalogUnavailableError("The catalog's connection was lost."))
+        elif isinstance(event, Change):
+            self.board.connection.fresh_at = self.board.monotonic()
+            self.take_change(event)
+
+    def take_change(self, change: Change) -> None:
+        """Put one changed row on the board."""
+        board = self.board
+        row = change.row
+        match row:
+            case BackupJob():
+                board.jobs[row.id] = row
+                self._changed("jobs", row.id)
+            case BackupRestoreLog():
+                board.restores[row.id] = row
+                self._changed("restores", row.id)
+            case BackupSchedule():
+                board.schedules[row.id] = row
+                self._changed("schedules", row.id)
+            case Verification():
+                board.put_verification(row)
+                self._changed("verifications", row.backup_job_id)
+            case None:
+                if board.jobs.pop(change.id, None):
+                    self._changed("jobs", change.id)
+                if board.restores.pop(change.id, None):
+                    self._changed("restores", change.id)
+                if board.schedules.pop(change.id, None):
+                    self._changed("schedules", change.id)
+            case _:
+                self._changed("sources")
+
+    async def read_all(self) -> None:
+        """Read what the screens show; rows loaded by paging stay unless they are gone from the pages read."""
+        async with asyncio.timeout(READ_LIMIT_S):
+            jobs = await self.backend.get_backup_jobs(JobFilters(limit=PAGE_ROWS))
+            schedules = await self.backend.get_backup_schedules()
+            restores = await self.backend.get_restore_logs(RESTORE_ROWS)
+            safety = await self.backend.get_safety()
+            sources = await self.backend.get_sources()
+        board = self.board
+        self._replace_jobs(jobs)
+        board.schedules = {row.id: row for row in schedules}
+        board.restores = {row.id: row for row in restores}
+        board.source_count = len(sources)
+        board.take_safety(safety)
+        board.loaded = True
+        self._back()
+        subjects: tuple[Subject, ...] = ("jobs", "schedules", "restores", "safety", "sources")
+        for subject in subjects:
+            self._changed(subject)
+
+    def _replace_jobs(self, jobs: list[BackupJob]) -> None:
+        board = self.board
+        fresh = {job.id: job for job in jobs}
+        if len(jobs) < PAGE_ROWS:
+            board.all_jobs_loaded = True
+        else:
+            edge = jobs[-1].created_at
+            fresh.update({id_: job for id_, job in board.jobs.items() if job.created_at < edge})
+        board.jobs = fresh
+
+    async def read_older_jobs(self) -> int:
+        """Load the next page of jobs; says how many came."""
+        board = self.board
+        async with asyncio.timeout(READ_LIMIT_S):
+            jobs = await self.backend.get_backup_jobs(JobFilters(limit=PAGE_ROWS, before=board.oldest_job()))
+        board.jobs.update({job.id: job for job in jobs})
+        board.all_jobs_loaded = len(jobs) < PAGE_ROWS
+        self._changed("jobs")
+        return len(jobs)
+
+    async def read_matching_jobs(self, text: str) -> None:
+        """Load jobs that match a filter and may be older than what is loaded."""
+        async with asyncio.timeout(READ_LIMIT_S):
+            jobs = await self.backend.get_backup_jobs(JobFilters(text=text, limit=PAGE_ROWS))
+        self.board.jobs.update({job.id: job for job in jobs})
+        self._changed("jobs")
+
+    async def read_safety(self) -> None:
+        """Ask again whether we are safe."""
+        async with asyncio.timeout(READ_LIMIT_S):
+            self.board.take_safety(await self.backend.get_safety())
+        self._back()
+        self._changed("safety")
+
+    async def _poll_safety(self) -> None:
+        while True:
+            await asyncio.sleep(SAFETY_EVERY_S)
+            try:
+                await self.read_safety()
+            except TuiBackupError as error:
+                self._lost(error)
+            except TimeoutError:
+                self._lost(CatalogUnavailableError("The catalog did not answer in time."))
+
+    def _lost(self, error: TuiBackupError) -> None:
+        connection = self.board.connection
+        if connection.connected or connection.error is None:
+            connection.since = self.board.monotonic()
+        connection.connected, connection.error = False, error
+        self._changed("connection")
+
+    def _back(self) -> None:
+        connection = self.board.connection
+        connection.fresh_at = self.board.monotonic()
+        if not connection.connected:
+            connection.connected, connection.error = True, None
+            connection.since = self.board.monotonic()
+            self._changed("connection")
+
+    def _changed(self, subject: Subject, id_: UUID | None = None) -> None:
+        self._tell(BoardChanged(subject, id_))

@@ -1,0 +1,170 @@
+"""Form controls that fit a slow link and a small terminal: no blinking, no borders, ASCII where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.scrollbar import ScrollBarRender
+from textual.widget import Widget
+from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSet, Select
+
+from tui_backup.widgets.symbols import Symbols
+from tui_backup.widgets.text import shown
+
+
+class PlainInput(Input):
+    """One line of text. A blinking cursor would send 2 kB a second."""
+
+    def __init__(
+        self, value: str = "", *, placeholder: str = "", id: str | None = None, password: bool = False
+    ) -> None:
+        super().__init__(
+            value, placeholder=placeholder, id=id, password=password, compact=True, select_on_focus=False
+        )
+        self.cursor_blink = False
+
+
+class PlainButton(Button):
+    """A button one line high, drawn in ASCII: ``[ Start ]``."""
+
+    def __init__(self, label: str, *, id: str | None = None, danger: bool = False, disabled: bool = False) -> None:
+        super().__init__(Content(f"[ {shown(label)} ]"), id=id, compact=True, disabled=disabled)
+        self.set_class(danger, "-danger")
+
+
+class PlainCheckbox(Checkbox):
+    """A box drawn in ASCII, ``[x]`` or ``[ ]``: Textual's own tells the two apart by colour alone."""
+
+    def __init__(self, label: str, value: bool = False, *, id: str | None = None) -> None:
+        super().__init__(Content(shown(label)), value, id=id, compact=True)
+
+    def render(self) -> Content:
+        """Box and label."""
+        return _marked(self, "[x]" if self.value else "[ ]")
+
+
+class PlainRadio(RadioButton):
+    """A choice drawn in ASCII, ``(*)`` or ``( )``."""
+
+    def __init__(self, label: str, value: bool = False, *, id: str | None = None) -> None:
+        super().__init__(Content(shown(label)), value, id=id, compact=True)
+
+    def render(self) -> Content:
+        """Mark and label."""
+        return _marked(self, "(*)" if self.value else "( )")
+
+
+class PlainRadioSet(RadioSet):
+    """One of several choices; the arrows choose at once."""
+
+    def __init__(self, options: Sequence[tuple[str, str]], *, value: str, id: str | None = None) -> None:
+        self._keys = [key for _label, key in options]
+        buttons = [PlainRadio(label, key == value) for label, key in options]
+        super().__init__(*buttons, id=id, compact=True)
+
+    def action_next_button(self) -> None:
+        """Choose the next one."""
+        super().action_next_button()
+        self.action_toggle_button()
+
+    def action_previous_button(self) -> None:
+        """Choose the previous one."""
+        super().action_previous_button()
+        self.action_toggle_button()
+
+    @property
+    def chosen(self) -> str:
+        """Key of the chosen one."""
+        return self._keys[max(0, self.pressed_index)]
+
+
+def _marked(button: Checkbox | RadioButton, mark: str) -> Content:
+    label = button.label.pad(1, 1).stylize_before(button.get_visual_style("toggle--label"))
+    return Content.assemble(mark, label)
+
+
+class PlainSelect(Select[str]):
+    """A choice of texts. The labels come from outside and are made safe."""
+
+    def __init__(
+        self, options: Sequence[tuple[str, str]], *, value: str | None = None, id: str | None = None
+    ) -> None:
+        super().__init__(
+            [(Content(shown(label)), key) for label, key in options],
+            allow_blank=not options,
+            value=Select.NULL if value is None else value,
+            id=id,
+            compact=True,
+        )
+
+    def replace_options(self, options: Sequence[tuple[str, str]], value: str | None = None) -> None:
+        """Other choices, keeping the chosen one where it is still there."""
+        kept = value if value is not None else self.chosen
+        self.set_options([(Content(shown(label)), key) for label, key in options])
+        if kept in [key for _label, key in options]:
+            self.value = kept
+
+    @property
+    def chosen(self) -> str | None:
+        """The chosen key, None while nothing is chosen."""
+        value = self.value
+        return value if isinstance(value, str) else None
+
+
+class Field(Vertical):
+    """A labelled control with the place for what is wrong with it."""
+
+    DEFAULT_CSS = """
+    Field { height: auto; }
+    Field > Horizontal { height: auto; }
+    Field > Horizontal > Label { width: 13; }
+    Field > Horizontal > .field-controls { width: 1fr; height: auto; }
+    Field > .field-error { color: $text-error; padding-left: 13; display: none; height: auto; width: 1fr; }
+    Field.-wrong > .field-error { display: block; }
+    """
+
+    def __init__(self, label: str, *controls: Widget, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._label = label
+        self._controls = controls
+        self._error = Label("", classes="field-error", markup=False)
+
+    def compose(self) -> ComposeResult:
+        """Label, controls, error."""
+        with Horizontal():
+            yield Label(self._label, markup=False)
+            if len(self._controls) == 1:
+                self._controls[0].add_class("field-controls")
+                yield self._controls[0]
+            else:
+                with Horizontal(classes="field-controls"):
+                    yield from self._controls
+        yield self._error
+
+    @property
+    def error(self) -> str:
+        """What is wrong, empty when nothing is."""
+        return str(self._error.content) if self.has_class("-wrong") else ""
+
+    def show_error(self, text: str) -> None:
+        """Say what is wrong; empty = nothing is."""
+        if text != self.error:
+            self._error.update(Content(shown(text)))
+            self.set_class(bool(text), "-wrong")
+
+
+class PlainScrollBarRender(ScrollBarRender):
+    """Scroll bars without block elements."""
+
+    VERTICAL_BARS = [" "] * 8  # noqa: RUF012
+    HORIZONTAL_BARS = [" "] * 8  # noqa: RUF012
+
+
+def use_symbols(symbols: Symbols) -> None:
+    """Draw scroll bars in ASCII where that is asked for; a scroll bar takes its renderer from its class."""
+    from textual.scrollbar import ScrollBar
+
+    ScrollBar.renderer = PlainScrollBarRender if symbols.is_ascii else ScrollBarRender
