@@ -134,8 +134,8 @@ class TestServer:
         return psycopg.conninfo.make_conninfo("", host=str(self.socket_dir), port=self.port, dbname=dbname, **login)
 
     def connect(self, dbname: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
-        """An autocommit connection as superuser."""
-        return psycopg.connect(self.dsn(dbname), autocommit=True, **options)
+        """An autocommit connection as superuser, in UTF8 whatever the database's settings say."""
+        return psycopg.connect(self.dsn(dbname), autocommit=True, **{"client_encoding": "UTF8", **options})
 
     def execute(self, statements: str, dbname: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one or more statements as superuser; rows of the first result set, empty when there is none."""

@@ -30,4 +30,6 @@ class NotSetUp(Message):
 
 @dataclass
 class Tick(Message):
-    """One second has passed."""
+    """One second has passed; ``new_minute`` when shown ages may have changed."""
+
+    new_minute: bool = False

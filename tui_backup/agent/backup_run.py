@@ -6,7 +6,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tui_backup import __version__
 from tui_backup.agent.places import open_repository
@@ -15,9 +17,10 @@ from tui_backup.agent.runs import Procedure, Run
 from tui_backup.engine.logical.backup import BackupRequest, backup_database
 from tui_backup.errors import AgentLostError, ObjectMissingError, TuiBackupError
 from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest
-from tui_backup.repository.manifests import delete_manifest, known_blobs, manifest_key, write_manifest
-from tui_backup.repository.packs import PackWriter
+from tui_backup.repository.keys import manifest_key
+from tui_backup.repository.run import backup_run
 from tui_backup.repository.store import Store
+from tui_backup.repository.sweep import delete_backup
 
 log = logging.getLogger(__name__)
 
@@ -48,46 +51,45 @@ async def run_backup(run: Run) -> Mapping[str, Any]:
         raise ObjectMissingError("The job's source or repository is gone.", hint="Add it again and start a new backup.")
     store = await run.in_thread(lambda: open_repository(repository))
     try:
-        read = await run.in_thread(lambda: _read_source(run, store, source))
-        # the one moment that makes a backup exist: nobody else may have taken the run over
-        await run.records.check_current(run.claim)
-        run.counter(phase="writing the manifest")
-        manifest = _manifest(run, source["source_name"], read, job)
-        await run.in_thread(lambda: write_manifest(store, manifest))
+        read = await run.in_thread(lambda: _back_up(run, store, source))
     finally:
         await run.in_thread(store.close)
     return _columns(job, store, read)
 
 
-def _read_source(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
+def _back_up(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
     job = run.claim.row
     agent = run.config.settings.agent
-    tenant = str(job["tenant_id"])
-    # an earlier attempt may have been cut off after its manifest: without a completed job it is no backup
-    delete_manifest(store, tenant, job["id"])
-    with PackWriter(
-        store,
-        tenant,
-        known=known_blobs(store, tenant, source["source_name"]),
-        stop=run.stop,
-        level=agent.compression_level,
-    ) as sink:
+    tenant: UUID = job["tenant_id"]
+    if store.stat(manifest_key(tenant, job["id"])):
+        # an earlier attempt was cut off after its manifest: without a completed job that is no backup
+        delete_backup(store, tenant, job["id"])
+    bin_dir = run.config.settings.tools.bin_dir
+    with backup_run(
+        store, tenant, job["id"], source["source_name"], stop=run.stop, level=agent.compression_level
+    ) as writing:
         contents = backup_database(
             BackupRequest(
                 conninfo=source["conninfo"],
                 passfile=run.config.passfile,
                 tables=job["chosen_tables"],
-                workers=agent.workers,
+                workers=agent.workers or None,
                 lock_timeout_s=agent.lock_timeout_seconds,
                 application_name=run.claim.application_name,
-                bin_dir=run.config.settings.tools.bin_dir or None,
+                tools=Path(bin_dir) if bin_dir else None,
             ),
-            sink,
+            writing.sink,
             progress=run.counter,
             stop=run.stop,
         )
-        stats = sink.statistics
-    return _Read(contents, stats.bytes_stored, stats.blobs_new, stats.blobs_reused)
+        run.counter(phase="writing the manifest")
+        stats = writing.sink.statistics
+        read = _Read(contents, stats.bytes_stored, stats.blobs_new, stats.blobs_reused)
+        manifest = _manifest(run, source["source_name"], read, job)
+        # the one moment that makes a backup exist: nobody else may have taken the run over
+        run.wait_for(run.records.check_current(run.claim))
+        writing.finish(manifest)
+    return read
 
 
 def _manifest(run: Run, source_name: str, read: _Read, job: Mapping[str, Any]) -> Manifest:
@@ -130,7 +132,7 @@ def _columns(job: Mapping[str, Any], store: Store, read: _Read) -> dict[str, Any
     return {
         "backup_size": contents.raw_bytes,
         "compressed_size_bytes": sum(blob.stored_bytes for blob in blobs.values()),
-        "storage_path": manifest_key(str(job["tenant_id"]), job["id"]),
+        "storage_path": manifest_key(job["tenant_id"], job["id"]),
         "storage_bucket": store.location,
         "tables_count": len(with_rows),
         "rows_count": contents.rows,
@@ -151,7 +153,7 @@ async def take_over_backup(run: Run) -> Mapping[str, Any] | None:
 
 
 async def clean_up_backup(run: Run, error: TuiBackupError) -> Mapping[str, Any]:
-    """Nothing to put back: without a manifest a backup does not exist, and its packs are swept by prune."""
+    """Nothing to put back: without a manifest a backup does not exist, and backup_run() took its packs away."""
     return {}
 
 

@@ -14,7 +14,7 @@ from tui_backup.agent.places import open_repository
 from tui_backup.agent.records import Records, patiently
 from tui_backup.agent.runs import Runner
 from tui_backup.errors import TuiBackupError
-from tui_backup.repository.manifests import delete_backup
+from tui_backup.repository.sweep import delete_backup
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ async def _delete_files(records: Records, job: Mapping[str, Any]) -> int:
     def delete() -> int:
         store = open_repository(repository)
         try:
-            return delete_backup(store, job["tenant_id"], job["id"])
+            return delete_backup(store, job["tenant_id"], job["id"]).bytes_freed
         finally:
             store.close()
 

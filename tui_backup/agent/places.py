@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class OpenBackup:
 
 
 @contextlib.contextmanager
-def open_backup(job: Mapping[str, Any], repository: Mapping[str, Any] | None) -> Iterator[OpenBackup]:
+def open_backup(job: Mapping[str, Any], repository: Mapping[str, Any] | None) -> Generator[OpenBackup]:
     """Open the repository of a completed job and read its manifest.
 
     Raises:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
@@ -223,7 +223,7 @@ class Records:
         return rows[0] if rows else None
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+    async def transaction(self) -> AsyncGenerator[psycopg.AsyncConnection[dict[str, Any]]]:
         """Several statements as one; committed at the end of the block."""
         try:
             async with self._pool.connection() as conn, conn.transaction():

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -70,6 +70,7 @@ class Run:
     counter: ProgressCounter = field(default_factory=ProgressCounter)
     stop: StopFlag = field(default_factory=StopFlag)
     started: float = field(default_factory=time.monotonic)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work in a thread; when this task is cancelled the thread is told to stop and waited for.
@@ -92,6 +93,10 @@ class Run:
             elif not isinstance(failure, TuiBackupError):
                 log.error("while stopping %s", self.claim.id, exc_info=failure)
             raise
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:
+        """Run a coroutine on the agent's loop from a thread of :meth:`in_thread`, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout_s)
 
     @property
     def seconds(self) -> int:
@@ -136,7 +141,7 @@ class LiveRuns:
         return list(self._runs)
 
     @contextlib.contextmanager
-    def expected(self, token: UUID) -> Iterator[None]:
+    def expected(self, token: UUID) -> Generator[None]:
         """List the token before it is claimed, and drop it when the run has ended."""
         self._runs[token] = None
         try:

@@ -293,3 +293,21 @@ async def _record(connection: Connection, migrations: Sequence[Migration]) -> No
             "INSERT INTO tui_backup.schema_migrations (component, name, checksum, program) VALUES (%s, %s, %s, %s)",
             [(m.component, m.name, m.checksum, __version__) for m in migrations],
         )
+
+
+async def check_version(conninfo: str) -> None:
+    """Refuse to start on a catalog of another version.
+
+    Args:
+        conninfo: any login that may read the catalog.
+
+    Raises:
+        CatalogVersionError: the catalog is missing, newer, older, or was changed by hand.
+        CatalogUnavailableError, AuthenticationError: no session.
+    """
+    with catalog_errors():
+        connection = await psycopg.AsyncConnection.connect(
+            conninfo, autocommit=True, connect_timeout=10, application_name="tui-backup"
+        )
+    async with connection:
+        (await read_state(connection)).check()

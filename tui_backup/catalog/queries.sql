@@ -150,6 +150,20 @@ SELECT tui_backup.delete_schedule(%(id)s) AS done
 -- name: mark_lost
 SELECT tui_backup.mark_lost() AS lost
 
+-- name: any_lost
+SELECT EXISTS (
+    SELECT FROM (
+        SELECT agent_id FROM tui_backup.backup_jobs WHERE status = 'running'
+        UNION ALL
+        SELECT agent_id FROM tui_backup.backup_restore_logs WHERE status = 'running'
+        UNION ALL
+        SELECT agent_id FROM tui_backup.backup_verifications WHERE status = 'running'
+    ) AS r
+     WHERE NOT EXISTS (
+        SELECT FROM tui_backup.agents a
+         WHERE a.id = r.agent_id AND a.stopped_at IS NULL AND a.heartbeat_at > now() - interval '45 seconds')
+) AS any_lost
+
 -- name: may_use_storage
 SELECT tui_backup.may_use_storage(tui_backup.current_tenant(), %(action)s) AS allowed
 
@@ -188,7 +202,8 @@ SELECT s.source_name, s.rpo_seconds, good.completed_at AS last_good_at, now() AS
 SELECT (SELECT count(*) FROM tui_backup.backup_jobs WHERE status = 'running')
        + (SELECT count(*) FROM tui_backup.backup_restore_logs WHERE status = 'running') AS running,
        (SELECT count(*) FROM tui_backup.backup_jobs
-         WHERE status = 'failed' AND completed_at > now() - interval '24 hours')
+         WHERE status = 'failed' AND completed_at > now() - interval '24 hours'
+           AND created_at > now() - interval '30 days')
        + (SELECT count(*) FROM tui_backup.backup_restore_logs
            WHERE status = 'failed' AND completed_at > now() - interval '24 hours') AS failed,
        (SELECT coalesce(sum(compressed_size_bytes), 0)::bigint FROM tui_backup.backup_jobs

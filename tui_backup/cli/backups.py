@@ -77,9 +77,7 @@ async def _wait(context: Context, session: Session, job: BackupJob) -> BackupJob
         going_on(context, f"The backup {short} goes on.", f"Cancel it: tui-backup job cancel {short}"),
         ProgressLine(context.output, "backup") as line,
     ):
-        return await wait_for_job(
-            session, job.id, on_progress=lambda now: line.update(now.progress, now.status.value)
-        )
+        return await wait_for_job(session, job.id, on_progress=lambda now: line.update(now.progress, now.status.value))
 
 
 def _show_completed(context: Context, job: BackupJob) -> None:
@@ -109,7 +107,9 @@ async def verify_backup(context: Context, arguments: Namespace) -> int:
                 context.output.line(f"Verification {asked.id} is queued.")
             return 0
         with (
-            going_on(context, "The verification goes on.", "Its result: tui-backup job show " + str(asked.backup_job_id)),
+            going_on(
+                context, "The verification goes on.", "Its result: tui-backup job show " + str(asked.backup_job_id)
+            ),
             ProgressLine(context.output, "verify") as line,
         ):
             done = await wait_for_verification(
@@ -136,7 +136,9 @@ def _show_verification(context: Context, done: Verification) -> None:
 
     output = context.output
     if done.status is JobStatus.COMPLETED and not done.problems:
-        output.line(f"{output.paint(output.status('ok'))}  every file is as it was written: {format_bytes(done.bytes_read)}")
+        output.line(
+            f"{output.paint(output.status('ok'))}  every file is as it was written: {format_bytes(done.bytes_read)}"
+        )
     for problem in done.problems:
         output.line(f"{output.paint(output.status('failed', _describe(problem)))}")
 

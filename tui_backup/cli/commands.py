@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tui_backup import __version__
 from tui_backup.cli import (
     agents,
     backups,
@@ -17,7 +16,7 @@ from tui_backup.cli import (
     sources,
     statistics,
 )
-from tui_backup.cli.parser import Parser
+from tui_backup.cli.parser import Parser, PrintVersion
 
 _EPILOG = """\
 Without a command the dashboard opens. `tui-backup COMMAND --help` tells more about each.
@@ -34,7 +33,7 @@ def build_parser() -> Parser:
         description="PostgreSQL backup and recovery console for the terminal.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--version", action="version", version=f"tui-backup {__version__}")
+    parser.add_argument("--version", action=PrintVersion, help="print the version and end")
     dashboard.add_options(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for group in (

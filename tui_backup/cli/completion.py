@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from tui_backup.cli.parser import Commands, add_command
+from tui_backup.cli.parser import Commands, add_command, folder
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from tui_backup.cli.context import Context
 
 _EPILOG = """\
@@ -23,13 +23,29 @@ def add_commands(commands: Commands) -> None:
     parser = add_command(
         commands, "completion", print_completion, "print a shell's completion script", is_printing=False, epilog=_EPILOG
     )
-    parser.add_argument("shell", choices=["bash", "zsh", "fish"])
+    parser.add_argument("shell", choices=["bash", "zsh", "fish"], help="the shell to complete in")
 
 
-def print_completion(context: Context, arguments: Namespace) -> None:
+def _mark_paths(parser: argparse.ArgumentParser) -> None:
+    """Tell shtab which arguments are paths."""
+    import shtab
+
+    for action in parser._actions:  # pyright: ignore[reportPrivateUsage]
+        if isinstance(action, argparse._SubParsersAction):  # pyright: ignore[reportPrivateUsage]
+            inner: Iterable[argparse.ArgumentParser] = action.choices.values()
+            for command in inner:
+                _mark_paths(command)
+        elif action.type is folder:
+            marked: Any = action
+            marked.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
+
+
+def print_completion(context: Context, arguments: argparse.Namespace) -> None:
     """Print the script."""
     import shtab
 
     from tui_backup.cli.commands import build_parser
 
-    context.output.line(shtab.complete(build_parser(), arguments.shell).rstrip("\n"))
+    parser = build_parser()
+    _mark_paths(parser)
+    context.output.line(shtab.complete(parser, arguments.shell).rstrip("\n"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class Context:
         self.output.symbols = False
 
     @asynccontextmanager
-    async def session(self, *, agent: bool = False) -> AsyncIterator[Session]:
+    async def session(self, *, agent: bool = False) -> AsyncGenerator[Session]:
         """An open session.
 
         Args:

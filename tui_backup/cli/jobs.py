@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tui_backup.cli.outcome import going_on
+from tui_backup.cli.outcome import going_on, show_failure
 from tui_backup.cli.output import plain
 from tui_backup.cli.parser import (
     Commands,
@@ -32,7 +32,7 @@ def add_commands(commands: Commands) -> None:
     """Add `job …`."""
     group = add_group(commands, "job", "backups: past, running and waiting")
     listing = add_command(group, "list", list_jobs, "list the backups, newest first")
-    listing.add_argument("--status", choices=[status.value for status in JobStatus])
+    listing.add_argument("--status", choices=[status.value for status in JobStatus], help="only with this status")
     listing.add_argument("--source", metavar="NAME", help="only of this source")
     listing.add_argument("--text", metavar="TEXT", help="only where name, description or tags hold it")
     listing.add_argument("--limit", type=count, default=100, metavar="N", help="at most so many (default: %(default)s)")
@@ -46,9 +46,7 @@ def add_commands(commands: Commands) -> None:
     add_confirm(delete, "really delete it")
     download = add_command(group, "download", download_job, "write a backup as plain SQL that psql loads")
     add_job(download)
-    # shtab completes paths here
-    output: Any = download.add_argument("--output", required=True, metavar="FILE", type=folder, help="a new file")
-    output.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": "-F"}
+    download.add_argument("--output", required=True, metavar="FILE", type=folder, help="a new file")
 
 
 async def list_jobs(context: Context, arguments: Namespace) -> None:
@@ -126,21 +124,11 @@ async def show_job(context: Context, arguments: Namespace) -> None:
         return
     output.facts(_facts(output, job))
     if job.error_message:
-        stored = job.error_details or {}
         output.line()
-        show_failure(output, job.error_message, stored)
+        show_failure(output, job.error_message, job.error_details)
     if tables is not None:
         output.line()
         _show_tables(output, tables)
-
-
-def show_failure(output: Output, message: str, details: dict[str, Any]) -> None:
-    """Show the stored failure of finished work: what, and what to do."""
-    from tui_backup.services.utilities import clean_text
-
-    output.line(f"{output.paint(output.status('failed'))}  {clean_text(message)}")
-    if hint := details.get("hint"):
-        output.line(f"hint: {clean_text(str(hint))}")
 
 
 def _facts(output: Output, job: BackupJob) -> list[tuple[str, str | Cell]]:
@@ -241,4 +229,5 @@ async def download_job(context: Context, arguments: Namespace) -> None:
         context.output.data({"id": str(job.id), "output": str(arguments.output), "bytes": written})
     else:
         target = clean_text(str(arguments.output))
-        context.output.line(f"{format_bytes(written)} written. Load it into an empty database: psql -d NAME -f {target}")
+        context.output.line(f"{format_bytes(written)} written. Load it into an empty database:")
+        context.output.line(f"  psql -X -v ON_ERROR_STOP=1 -d NAME -f {target}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,13 @@ from tui_backup.model import BackupJob, BackupRestoreLog, JobStatus, Verificatio
 
 if TYPE_CHECKING:
     from tui_backup.cli.context import Context
+    from tui_backup.cli.output import Output
 
 Work = BackupJob | BackupRestoreLog | Verification
 
 
 @contextmanager
-def going_on(context: Context, sentence: str, hint: str) -> Iterator[None]:
+def going_on(context: Context, sentence: str, hint: str) -> Generator[None]:
     """Within it, Ctrl-C says that the work goes on and how to end it."""
     context.going_on = (sentence, hint)
     yield
@@ -43,3 +44,12 @@ def report_failure(context: Context, work: Work, what: str) -> int:
         body["details"] = details
     context.output.failure(body)
     return 1
+
+
+def show_failure(output: Output, message: str, details: Mapping[str, Any] | None) -> None:
+    """Show the stored failure of finished work: what, and what to do."""
+    from tui_backup.services.utilities import clean_text
+
+    output.line(f"{output.paint(output.status('failed'))}  {clean_text(message)}")
+    if hint := (details or {}).get("hint"):
+        output.line(f"hint: {clean_text(str(hint))}")

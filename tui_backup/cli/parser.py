@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from tui_backup import __version__
 from tui_backup.errors import ConfirmationRequiredError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Context", argparse.Namespace], "Awaitable[int | None] | int | None"]
 
-_UNKNOWN_CHOICE = re.compile(r"^argument COMMAND: invalid choice: (?P<given>.*) \(choose from (?P<known>.*)\)$", re.DOTALL)
+_UNKNOWN_CHOICE = re.compile(
+    r"^argument COMMAND: invalid choice: (?P<given>.*) \(choose from (?P<known>.*)\)$", re.DOTALL
+)
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -29,6 +32,10 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **options)
+
+    def print_help(self, file: Any = None) -> None:
+        """Write the help; unlike argparse's own, a stream that cannot be written is an error."""
+        (file or sys.stdout).write(self.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Refuse wrong use."""
@@ -42,6 +49,18 @@ class Parser(argparse.ArgumentParser):
         elif not message.endswith("."):
             message = message[:1].upper() + message[1:] + "."
         raise UsageError(message, hint=hint)
+
+
+class PrintVersion(argparse.Action):
+    """Prints the version and ends."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it."""
+        sys.stdout.write(f"tui-backup {__version__}\n")
+        parser.exit()
 
 
 class Commands(Protocol):
@@ -81,6 +100,11 @@ def add_group(commands: Commands, name: str, sentence: str) -> Commands:
 def add_job(parser: argparse.ArgumentParser) -> None:
     """The JOB argument."""
     parser.add_argument("job", metavar="JOB", help="id of the job, or its first characters (at least 4)")
+
+
+def add_name(parser: argparse.ArgumentParser, sentence: str) -> None:
+    """The NAME argument."""
+    parser.add_argument("name", metavar="NAME", help=sentence)
 
 
 def add_tables(parser: argparse.ArgumentParser, sentence: str) -> None:
@@ -133,7 +157,10 @@ def size(text: str) -> int:
 
 def folder(text: str) -> Path:
     """A path, the user's ``~`` resolved."""
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} names a user that does not exist") from exc
 
 
 def read_dsn(text: str, prompt: str) -> str:

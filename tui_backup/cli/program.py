@@ -59,7 +59,7 @@ def _dispatch(words: list[str], context: Context) -> int:
 
     for word in words:
         if any("\ud800" <= char <= "\udfff" for char in word):
-            raise UsageError(f"{ascii(word)} is not valid UTF-8.", hint="Use names and paths in UTF-8.")
+            raise UsageError(f"{word!a} is not valid UTF-8.", hint="Use names and paths in UTF-8.")
     try:
         arguments = build_parser().parse_args(words)
     except SystemExit as exc:  # --help and --version have printed
@@ -105,7 +105,9 @@ def _from_os_error(context: Context, error: OSError) -> TuiBackupError:
     _silence_stdout()
     _write_log(context, error)
     named = f"{error.filename}: " if error.filename else ""
-    return WorkFailedError(f"{named}{error.strerror or type(error).__name__}.", hint="Check the file, its rights and the free space.")
+    return WorkFailedError(
+        f"{named}{error.strerror or type(error).__name__}.", hint="Check the file, its rights and the free space."
+    )
 
 
 def _unexpected(context: Context, error: Exception) -> TuiBackupError:
@@ -124,8 +126,8 @@ def _write_log(context: Context, error: Exception) -> str | None:
         folder = context.config.log_dir
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = folder / "command-line.log"
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "a", encoding="utf-8") as stream:
+        log.touch(mode=0o600)
+        with log.open("a", encoding="utf-8") as stream:
             stream.write(mask_secrets("".join(traceback.format_exception(error))) + "\n")
     except (OSError, TuiBackupError):
         return None

@@ -14,7 +14,8 @@ from tui_backup.model import Progress
 _PLAIN_EVERY_S = 5.0
 _DRAW_EVERY_S = 0.2
 _ETA_AFTER_S = 10.0
-_BAR_CELLS = 20
+_BAR_CELLS = 10
+_PHASE_CELLS = 16
 
 
 class ProgressLine:
@@ -48,9 +49,7 @@ class ProgressLine:
         now = self._clock()
         every = _DRAW_EVERY_S if self._draws else _PLAIN_EVERY_S
         # a script that reads JSON reads stderr for the error object: no plain lines there
-        if (self._shown_at is not None and now - self._shown_at < every) or (
-            self._output.is_json and not self._draws
-        ):
+        if (self._shown_at is not None and now - self._shown_at < every) or (self._output.is_json and not self._draws):
             return
         line = self._describe(progress, status, now - self._started)
         if line == self._shown:
@@ -66,25 +65,24 @@ class ProgressLine:
     def _describe(self, progress: Progress | None, status: str, elapsed_s: float) -> str:
         from tui_backup.services.utilities import clean_text, format_bytes, format_duration
 
-        parts = [self._label]
         if progress is None:
-            parts.append(status)
-            return "  ".join([*parts, format_duration(elapsed_s)])
+            return f"{self._label} {status} {format_duration(elapsed_s)}"
+        parts = [self._label]
         if (fraction := progress.fraction) is not None:
-            if self._draws:
-                parts.append(self._bar(fraction))
-            parts.append(f"{fraction:4.0%}")
-        parts.append(clean_text(progress.phase))
+            parts += [self._bar(fraction)] if self._draws else []
+            parts.append(f"{fraction:.0%}")
+        parts.append(text.cut(clean_text(progress.phase), _PHASE_CELLS, self._output.ellipsis))
         total = f"/{format_bytes(progress.bytes_total)}" if progress.bytes_total else ""
         parts.append(f"{format_bytes(progress.bytes_done)}{total}")
-        if progress.tables_total:
-            parts.append(f"{progress.tables_done}/{progress.tables_total} tables")
         if progress.bytes_per_second:
             parts.append(f"{format_bytes(int(progress.bytes_per_second))}/s")
         parts.append(format_duration(elapsed_s))
-        known = progress.eta_seconds is not None and elapsed_s >= _ETA_AFTER_S
-        parts.append(f"ETA {format_duration(progress.eta_seconds) if known else 'unknown'}")
-        return "  ".join(parts)
+        is_known = progress.eta_seconds is not None and elapsed_s >= _ETA_AFTER_S
+        parts.append(f"ETA {format_duration(progress.eta_seconds) if is_known else 'unknown'}")
+        if progress.tables_total:
+            # last, since a narrow terminal cuts the end
+            parts.append(f"{progress.tables_done}/{progress.tables_total} tables")
+        return " ".join(parts)
 
     def _bar(self, fraction: float) -> str:
         done = round(fraction * _BAR_CELLS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui_backup.cli.checks import show_checks, worst_status
-from tui_backup.cli.parser import Commands, add_command, add_confirm, add_group, folder, require_confirm, size
+from tui_backup.cli.parser import Commands, add_command, add_confirm, add_group, add_name, folder, require_confirm, size
 from tui_backup.cli.text import Column
 
 if TYPE_CHECKING:
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from tui_backup.cli.context import Context
 
 _LOCATION_HELP = """\
-LOCATION is a directory, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=R&path_style=true for S3.
-Credentials are found by boto3's own rules (environment, ~/.aws, instance role), never in the location.
+LOCATION is a directory, or for S3
+s3://BUCKET/PREFIX?endpoint=https://HOST&region=R&style=path
+Credentials are found by boto3's own rules (environment, ~/.aws, instance
+role); they never stand in the location.
 """
 
 
@@ -23,7 +25,7 @@ def add_commands(commands: Commands) -> None:
     """Add `repo …`."""
     group = add_group(commands, "repo", "places where backups are stored")
     add = add_command(group, "add", add_repository, "register a repository", epilog=_LOCATION_HELP)
-    add.add_argument("name", metavar="NAME")
+    add_name(add, "name of the new repository")
     add.add_argument("location", metavar="LOCATION", help="directory, or s3://bucket/prefix?endpoint=…")
     add.add_argument("--default", action="store_true", help="use it where no repository is named")
     add.add_argument("--max-object-size", type=size, metavar="SIZE", help="largest object stored (default: 100MiB)")
@@ -31,7 +33,7 @@ def add_commands(commands: Commands) -> None:
     check = add_command(group, "check", check_repository, "see whether the store can be used")
     check.add_argument("name", metavar="NAME", nargs="?", help="default: the default repository")
     remove = add_command(group, "remove", remove_repository, "forget a repository that no backup is in; files stay")
-    remove.add_argument("name", metavar="NAME")
+    add_name(remove, "name of the repository")
     add_confirm(remove, "really forget it")
 
 

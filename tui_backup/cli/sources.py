@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tui_backup.cli.checks import show_checks, worst_status
 from tui_backup.cli.output import plain
-from tui_backup.cli.parser import Commands, add_command, add_confirm, add_group, read_dsn, require_confirm, seconds
+from tui_backup.cli.parser import (
+    Commands,
+    add_command,
+    add_confirm,
+    add_group,
+    add_name,
+    read_dsn,
+    require_confirm,
+    seconds,
+)
 from tui_backup.cli.text import Column, local_time
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Coroutine
 
     from tui_backup.cli.context import Context
 
 _DSN_HELP = """\
-The connection string is libpq's: 'host=db01 dbname=shop user=backup', 'postgresql://backup@db01/shop' or
-'service=shop'; PG* variables and .pgpass count too. A password in it is moved to a file that only you can
-read. `--dsn -` reads the string from standard input, so that it shows in no process list.
+The connection string is libpq's: 'host=db01 dbname=shop user=backup',
+'postgresql://backup@db01/shop' or 'service=shop'; PG* variables and .pgpass
+count too. A password in it is moved to a file that only you can read.
+`--dsn -` reads the string from standard input: it shows in no process list.
 """
 
 
@@ -25,27 +36,31 @@ def add_commands(commands: Commands) -> None:
     """Add `source …`."""
     group = add_group(commands, "source", "databases to back up")
     add = add_command(group, "add", add_source, "register a database", epilog=_DSN_HELP)
-    add.add_argument("name", metavar="NAME")
+    add_name(add, "name of the new source")
     add.add_argument("--dsn", required=True, help="libpq connection string, or - for standard input")
     add.add_argument(
         "--rpo", type=seconds, default=86400, metavar="SPAN", help="greatest age of the last good backup (default: 24h)"
     )
     add_command(group, "list", list_sources, "list the sources")
     test = add_command(group, "test", test_source, "connect and see whether a backup would work")
-    test.add_argument("name", metavar="NAME")
+    add_name(test, "name of the source")
     tables = add_command(group, "tables", list_tables, "list the tables, as --table takes them")
-    tables.add_argument("name", metavar="NAME")
+    add_name(tables, "name of the source")
     remove = add_command(group, "remove", remove_source, "forget a source that nothing refers to")
-    remove.add_argument("name", metavar="NAME")
+    add_name(remove, "name of the source")
     add_confirm(remove, "really forget it")
 
 
-async def add_source(context: Context, arguments: Namespace) -> None:
+def add_source(context: Context, arguments: Namespace) -> Coroutine[Any, Any, None]:
     """Register a source."""
+    # read before the event loop runs: within it, Ctrl-C would not end the read
+    return _add_source(context, arguments, read_dsn(arguments.dsn, "Connection string"))
+
+
+async def _add_source(context: Context, arguments: Namespace, dsn: str) -> None:
     from tui_backup.services import sources
     from tui_backup.services.utilities import clean_text
 
-    dsn = read_dsn(arguments.dsn, "Connection string")
     async with context.session() as session:
         source = await sources.add_source(session, arguments.name, dsn, rpo_seconds=arguments.rpo)
     if context.output.is_json:

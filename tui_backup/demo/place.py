@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def clear(folder: Path) -> None:
 
 
 @contextmanager
-def occupied(folder: Path) -> Iterator[Path]:
+def occupied(folder: Path) -> Generator[Path]:
     """Make the folder, and hold it so that no second demo uses it at the same time.
 
     Raises:

@@ -220,7 +220,7 @@ def _is_lost(exc: BaseException, sqlstate: str) -> bool:
     # without a SQLSTATE an OperationalError is libpq's own: the line is gone; asyncpg says it by class
     if isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)):
         return True
-    return type(exc).__module__.startswith("asyncpg") and "Interface" in type(exc).__name__
+    return type(exc).__module__.startswith("asyncpg")
 
 
 # -- what libpq resolved ---------------------------------------------------------------------------------
@@ -279,9 +279,7 @@ class PumpParameters:
     @property
     def needs_tls(self) -> bool:
         """Whether another client must use TLS too: on a loopback ``prefer`` is politeness only."""
-        return self.tls and not (
-            self.is_local and self.options.get("sslmode", "prefer") in ("prefer", "allow")
-        )
+        return self.tls and not (self.is_local and self.options.get("sslmode", "prefer") in ("prefer", "allow"))
 
 
 def _resolved(connection: Connection) -> dict[str, str]:

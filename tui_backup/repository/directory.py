@@ -130,9 +130,9 @@ class DirectoryStore:
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Objects in key order. Symbolic links and hidden files are no objects."""
         folders, start = check_prefix(prefix)
-        with self._root():
-            pass
         with translated(self.location, "list"):
+            with self._root():
+                pass
             yield from self._list(folders, start)
 
     def delete(self, key: str) -> None:

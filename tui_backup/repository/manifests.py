@@ -50,6 +50,7 @@ def write_manifest(store: Store, manifest: Manifest) -> ObjectStat:
     key = manifest_key(tenant_id, job_id)
     said = store.put(key, data)
     if store.get(key) != data:
+        store.delete(key)
         raise DamagedError(
             f"{store.location} does not give back the manifest of job {job_id}",
             hint="The store is faulty. The backup does not count.",

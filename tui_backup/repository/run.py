@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from uuid import UUID
 
+from tui_backup.errors import AlreadyExistsError
 from tui_backup.manifest import Manifest
 from tui_backup.model import StopFlag
 from tui_backup.repository.holds import Hold
+from tui_backup.repository.keys import manifest_key
 from tui_backup.repository.manifests import known_blobs, write_manifest
 from tui_backup.repository.packs import PackWriter
 from tui_backup.repository.store import ObjectStat, Store
 from tui_backup.repository.sweep import discard
-
-_LOG = logging.getLogger(__name__)
 
 
 class BackupRun:
@@ -58,11 +57,21 @@ def backup_run(
         source_name: frames of earlier backups of this source are not written again.
         stop: ends every wait, and is set when a put fails.
         level: of zstd.
+
+    Raises:
+        AlreadyExistsError: an earlier attempt of this job wrote its manifest and died before it could say
+        so. That
+            backup is complete: read_manifest() has the facts to record. It is never written a second time,
+            since this attempt may be the late one.
     """
     hold = Hold(store, tenant_id, job_id)
     run: BackupRun | None = None
     try:
         hold.take(stop)
+        if store.stat(manifest_key(tenant_id, job_id)) is not None:
+            raise AlreadyExistsError(
+                f"The backup of job {job_id} is already in {store.location}", hint="Nothing to do: it is complete."
+            )
         known = known_blobs(store, tenant_id, source_name)
         sink = PackWriter(store, tenant_id, known=known, stop=stop, level=level, heartbeat=hold.renew_if_due)
         run = BackupRun(store, sink)

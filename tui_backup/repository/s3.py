@@ -155,20 +155,10 @@ class S3Store:
             return _stat_of(key, head)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """Objects in key order, page by page."""
+        """Objects in key order. They are sorted here: some stores list folder by folder."""
         check_prefix(prefix)
         with translated(self.location, "list"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._at.bucket, Prefix=self._prefix + prefix
-            )
-            for page in pages:
-                for entry in page.get("Contents", []):
-                    key = entry.get("Key", "").removeprefix(self._prefix)
-                    # other programs' folder marks and hidden names are no objects of ours
-                    if not key or key.endswith("/") or key.startswith("."):
-                        continue
-                    modified = entry.get("LastModified")
-                    yield ObjectStat(key, entry.get("Size", 0), None, modified and modified.astimezone(UTC))
+            yield from sorted(self._listed(prefix), key=lambda found: found.key)
 
     def delete(self, key: str) -> None:
         """Delete, then look again: some stores answer 204 and keep it."""
@@ -200,6 +190,19 @@ class S3Store:
             if self._made is None:
                 self._made = make_client(self._at, self._limits)
             return self._made
+
+    def _listed(self, prefix: str) -> Iterator[ObjectStat]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._at.bucket, Prefix=self._prefix + prefix
+        )
+        for page in pages:
+            for entry in page.get("Contents", []):
+                key = entry.get("Key", "").removeprefix(self._prefix)
+                # other programs' folder marks and hidden names are no objects of ours
+                if not key or key.endswith("/") or key.startswith("."):
+                    continue
+                modified = entry.get("LastModified")
+                yield ObjectStat(key, entry.get("Size", 0), None, modified and modified.astimezone(UTC))
 
     def _head(self, key: str) -> HeadObjectOutputTypeDef | None:
         from botocore.exceptions import ClientError

@@ -98,7 +98,8 @@ def _of_answer(error: Exception, location: str, action: str, key: str | None) ->
         return ObjectMissingError(
             f"{key} is missing in {location}", details={"key": key, "problem": "missing", **details}
         )
-    if code == "NoSuchBucket":
+    # without a key the question was about the bucket; HEAD has no body to say so
+    if code == "NoSuchBucket" or is_missing(error):
         return StoreUnavailableError(message, hint="Make the bucket first, or correct its name.", details=details)
     if code in _FULL or status == 507:
         return StoreFullError(message, details=details)

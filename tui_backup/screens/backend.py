@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 from uuid import UUID
 
 from tui_backup.config import Config, load_config
@@ -88,9 +89,7 @@ class Backend(Protocol):
 
     async def get_backup_contents(self, job_id: UUID) -> list[BackupTable]: ...
 
-    async def estimate_backup(
-        self, source: str, tables: Sequence[str], repository: str | None
-    ) -> BackupEstimate: ...
+    async def estimate_backup(self, source: str, tables: Sequence[str], repository: str | None) -> BackupEstimate: ...
 
     async def get_backup_schedules(self) -> list[BackupSchedule]: ...
 
@@ -122,7 +121,7 @@ class Backend(Protocol):
 
     async def get_sources(self) -> list[Source]: ...
 
-    async def add_source(self, name: str, dsn: str) -> Source: ...
+    async def add_source(self, name: str, dsn: str, password: str | None) -> Source: ...
 
     async def test_source(self, name: str) -> SourceTest: ...
 
@@ -204,17 +203,13 @@ class ServiceBackend:
     async def delete_backup_job(self, job_id: UUID) -> None:
         await backups.delete_backup_job(self._open_session, job_id, confirm=True)
 
-    async def download_backup_file(
-        self, job_id: UUID, output: Path, on_progress: Callable[[Progress], None]
-    ) -> int:
+    async def download_backup_file(self, job_id: UUID, output: Path, on_progress: Callable[[Progress], None]) -> int:
         return await backups.download_backup_file(self._open_session, job_id, output, on_progress=on_progress)
 
     async def get_backup_contents(self, job_id: UUID) -> list[BackupTable]:
         return await backups.get_backup_contents(self._open_session, job_id)
 
-    async def estimate_backup(
-        self, source: str, tables: Sequence[str], repository: str | None
-    ) -> BackupEstimate:
+    async def estimate_backup(self, source: str, tables: Sequence[str], repository: str | None) -> BackupEstimate:
         return await backups.estimate_backup(self._open_session, source, tables, repository)
 
     async def get_backup_schedules(self) -> list[BackupSchedule]:
@@ -262,7 +257,12 @@ class ServiceBackend:
     async def get_sources(self) -> list[Source]:
         return await sources.get_sources(self._open_session)
 
-    async def add_source(self, name: str, dsn: str) -> Source:
+    async def add_source(self, name: str, dsn: str, password: str | None) -> Source:
+        """Register a source; a password typed apart travels in the DSN that the service takes it out of."""
+        if password:
+            dsn = f"{dsn}{'&' if '?' in dsn else '?'}password={quote(password, safe='')}" if "://" in dsn else (
+                dsn + " password='" + password.replace("\\", "\\\\").replace("'", "\\'") + "'"
+            )
         return await sources.add_source(self._open_session, name, dsn)
 
     async def test_source(self, name: str) -> SourceTest:

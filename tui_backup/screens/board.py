@@ -45,7 +45,8 @@ class Board:
     source_count: int | None = None
     loaded: bool = False
     all_jobs_loaded: bool = False
-    paused: bool = False
+    page_edge: datetime | None = None
+    paused_at: float | None = None
     connection: Connection = field(default_factory=Connection)
     _ahead: timedelta = timedelta()
 
@@ -58,9 +59,14 @@ class Board:
         """The time by the catalog's clock: a wrong clock here must not make a backup look young."""
         return self.wall() + self._ahead
 
+    @property
+    def paused(self) -> bool:
+        """Whether the user has stopped the picture."""
+        return self.paused_at is not None
+
     def age_s(self) -> int:
-        """How old the rows are, in seconds."""
-        fresh_at = self.connection.fresh_at
+        """How old the shown rows are, in seconds."""
+        fresh_at = self.paused_at if self.paused_at is not None else self.connection.fresh_at
         return 0 if fresh_at is None else int(self.monotonic() - fresh_at)
 
     def put_verification(self, verification: Verification) -> None:
@@ -68,7 +74,3 @@ class Board:
         known = self.verifications.get(verification.backup_job_id)
         if known is None or known.created_at <= verification.created_at:
             self.verifications[verification.backup_job_id] = verification
-
-    def oldest_job(self) -> datetime | None:
-        """Where the next page of jobs starts."""
-        return min((job.created_at for job in self.jobs.values()), default=None)

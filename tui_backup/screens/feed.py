@@ -156,19 +156,21 @@ class Feed:
         board = self.board
         fresh = {job.id: job for job in jobs}
         if len(jobs) < PAGE_ROWS:
-            board.all_jobs_loaded = True
+            board.all_jobs_loaded, board.page_edge = True, None
         else:
             edge = jobs[-1].created_at
             fresh.update({id_: job for id_, job in board.jobs.items() if job.created_at < edge})
+            board.page_edge = min(edge, board.page_edge or edge)
         board.jobs = fresh
 
     async def read_older_jobs(self) -> int:
         """Load the next page of jobs; says how many came."""
         board = self.board
         async with asyncio.timeout(READ_LIMIT_S):
-            jobs = await self.backend.get_backup_jobs(JobFilters(limit=PAGE_ROWS, before=board.oldest_job()))
+            jobs = await self.backend.get_backup_jobs(JobFilters(limit=PAGE_ROWS, before=board.page_edge))
         board.jobs.update({job.id: job for job in jobs})
         board.all_jobs_loaded = len(jobs) < PAGE_ROWS
+        board.page_edge = jobs[-1].created_at if jobs else board.page_edge
         self._changed("jobs")
         return len(jobs)
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 
 from tui_backup.errors import AlreadyExistsError
+
+_PROBE_PATIENCE_S = 1.0
 
 
 def lock_path(state_dir: Path) -> Path:
@@ -33,14 +36,21 @@ class AgentLock:
     def __enter__(self) -> AgentLock:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            os.close(fd)
-            pid = running_agent_pid(self._path.parent)
-            raise AlreadyExistsError(
-                f"An agent of this installation runs already (pid {pid}).", hint="See `tui-backup agent status`."
-            ) from exc
+        deadline = time.monotonic() + _PROBE_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as exc:
+                pid = running_agent_pid(self._path.parent)
+                # somebody who only looks holds the lock for a moment
+                if pid is None and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                    continue
+                os.close(fd)
+                raise AlreadyExistsError(
+                    f"An agent of this installation runs already (pid {pid}).", hint="See `tui-backup agent status`."
+                ) from exc
         os.ftruncate(fd, 0)
         os.write(fd, f"{os.getpid()}\n".encode())
         self._fd = fd

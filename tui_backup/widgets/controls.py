@@ -21,9 +21,7 @@ class PlainInput(Input):
     def __init__(
         self, value: str = "", *, placeholder: str = "", id: str | None = None, password: bool = False
     ) -> None:
-        super().__init__(
-            value, placeholder=placeholder, id=id, password=password, compact=True, select_on_focus=False
-        )
+        super().__init__(value, placeholder=placeholder, id=id, password=password, compact=True, select_on_focus=False)
         self.cursor_blink = False
 
 
@@ -89,9 +87,7 @@ def _marked(button: Checkbox | RadioButton, mark: str) -> Content:
 class PlainSelect(Select[str]):
     """A choice of texts. The labels come from outside and are made safe."""
 
-    def __init__(
-        self, options: Sequence[tuple[str, str]], *, value: str | None = None, id: str | None = None
-    ) -> None:
+    def __init__(self, options: Sequence[tuple[str, str]], *, value: str | None = None, id: str | None = None) -> None:
         super().__init__(
             [(Content(shown(label)), key) for label, key in options],
             allow_blank=not options,
@@ -159,8 +155,8 @@ class Field(Vertical):
 class PlainScrollBarRender(ScrollBarRender):
     """Scroll bars without block elements."""
 
-    VERTICAL_BARS = [" "] * 8  # noqa: RUF012
-    HORIZONTAL_BARS = [" "] * 8  # noqa: RUF012
+    VERTICAL_BARS = [" "] * 8
+    HORIZONTAL_BARS = [" "] * 8
 
 
 def use_symbols(symbols: Symbols) -> None:

@@ -63,9 +63,9 @@ class DetailPane(Line):
         if message is None:
             self.show(Content(""))
             return
-        parts: list[str | tuple[str, str]] = [(shown(message.what), STYLES.get(message.tone, ""))]
+        parts: list[str | tuple[str, str]] = [(shown(" ".join(message.what.split())), STYLES.get(message.tone, ""))]
         if message.next_step:
-            parts += [" ", shown(message.next_step)]
+            parts += [" ", shown(" ".join(message.next_step.split()))]
         if self._messages:
             more = f", {len(self._messages) - 1} more" if len(self._messages) > 1 else ""
             parts.append((f"  [Esc: read{more}]", "dim"))

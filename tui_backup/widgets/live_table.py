@@ -283,7 +283,7 @@ class LiveTable(ScrollView, can_focus=True):
     def _place_columns(self) -> None:
         # The scroll bar's column is always left free, so that its coming and going moves nothing.
         width = self.container_size.width - 1 if self.container_size.width else self.size.width
-        self._places = self.model.layout(width, self.app.size.width)
+        self._places = self.model.layout(width, self.screen.size.width)
 
     def on_resize(self) -> None:
         """Place the columns for the new width."""

@@ -18,8 +18,8 @@ class PickTable(LiveTable):
     """Space or Enter ticks, ``a`` ticks all that the filter lets through (or none, when all are)."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space,enter", "toggle", "Tick", show=False, id="pick.toggle"),
-        Binding("a", "toggle_all", "All or none", show=False, id="pick.all"),
+        Binding("space,enter", "tick", "Tick", show=False, id="pick.toggle"),
+        Binding("a", "tick_all", "All or none", show=False, id="pick.all"),
     ]
 
     @dataclass
@@ -48,16 +48,16 @@ class PickTable(LiveTable):
         self._ticked = (self._ticked | set(ticked)) & keys
         self.set_rows([self._marked(row) for row in rows])
 
-    def action_toggle(self) -> None:
+    def action_tick(self) -> None:
         """Tick or untick the highlighted row."""
         if self.cursor_key is not None:
             self._set([self.cursor_key], self.cursor_key not in self._ticked)
 
     def action_select(self) -> None:
         """A click on the highlighted row ticks it."""
-        self.action_toggle()
+        self.action_tick()
 
-    def action_toggle_all(self) -> None:
+    def action_tick_all(self) -> None:
         """Tick all visible rows, or none when all are ticked."""
         visible = self.model.order
         self._set(visible, not all(key in self._ticked for key in visible))

@@ -114,8 +114,7 @@ class TableModel:
         widths = {index: self.columns[index].width for index in shown_columns}
         spare = width - 1 - sum(widths.values()) - gap * (len(shown_columns) - 1)
         wishes = {
-            index: min(self.columns[index].most or 0, self._natural(index)) - widths[index]
-            for index in shown_columns
+            index: min(self.columns[index].most or 0, self._natural(index)) - widths[index] for index in shown_columns
         }
         while spare > 0 and any(wish > 0 for wish in wishes.values()):
             # One cell at a time to the column that lacks most keeps a long name from starving its neighbour.

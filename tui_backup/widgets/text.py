@@ -6,7 +6,6 @@ import unicodedata
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
-from textual.content import Content
 
 from tui_backup.services.utilities import clean_text
 
@@ -15,14 +14,30 @@ Align = Literal["left", "right"]
 LEFT_TO_RIGHT_MARK = "\u200e"
 
 
+_ascii_only = False
+
+
+def use_ascii(on: bool) -> None:
+    """Draw outside text in ASCII alone, for a terminal whose locale is not UTF-8."""
+    global _ascii_only  # noqa: PLW0603
+    _ascii_only = on
+
+
 def shown(text: str) -> str:
     """Outside text as it may be drawn: no controls, and a mark that keeps right-to-left words in their column."""
-    cleaned = clean_text(text)
+    cleaned = clean_text(text.removesuffix(LEFT_TO_RIGHT_MARK))
     if cleaned.isascii():
         return cleaned
+    if _ascii_only:
+        return cleaned.encode("ascii", "replace").decode("ascii")
     if any(unicodedata.bidirectional(char) in ("R", "AL") for char in cleaned):
         return cleaned + LEFT_TO_RIGHT_MARK
     return cleaned
+
+
+def shown_lines(text: str) -> str:
+    """The same for prose whose line breaks are meant."""
+    return "\n".join(shown(part) for part in text.splitlines())
 
 
 def fit(text: str, width: int, *, align: Align = "left", ellipsis: str = "…") -> str:
@@ -36,8 +51,3 @@ def fit(text: str, width: int, *, align: Align = "left", ellipsis: str = "…") 
         return set_cell_size(text, width - 1) + ellipsis + mark
     padding = " " * (width - length)
     return padding + text if align == "right" else text + padding
-
-
-def line(*parts: str | tuple[str, str]) -> Content:
-    """One piece of content from plain parts and (text, style) parts, with no markup read in them."""
-    return Content.assemble(*parts)

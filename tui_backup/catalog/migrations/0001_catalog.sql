@@ -260,6 +260,8 @@ CREATE INDEX idx_backup_jobs_tenant_status ON tui_backup.backup_jobs (tenant_id,
 CREATE INDEX idx_backup_jobs_source_completed ON tui_backup.backup_jobs (source_id, completed_at DESC)
     WHERE status = 'completed' AND deleted_at IS NULL;
 CREATE INDEX idx_backup_jobs_running ON tui_backup.backup_jobs (agent_id) WHERE status = 'running';
+-- the screens ask every few seconds what has changed
+CREATE INDEX idx_backup_jobs_updated_at ON tui_backup.backup_jobs (tenant_id, updated_at DESC);
 -- the same due time of a schedule can become a job only once, however many agents look at it
 CREATE UNIQUE INDEX idx_backup_jobs_one_per_due_time ON tui_backup.backup_jobs (schedule_id, scheduled_for)
     WHERE schedule_id IS NOT NULL AND scheduled_for IS NOT NULL;
@@ -329,6 +331,7 @@ CREATE TABLE tui_backup.backup_verifications (
     cancel_requested boolean NOT NULL DEFAULT false
 );
 CREATE INDEX idx_backup_verifications_job ON tui_backup.backup_verifications (backup_job_id, completed_at DESC);
+CREATE INDEX idx_backup_verifications_status ON tui_backup.backup_verifications (status);
 
 -- Progress is news, not history: unlogged, written at most once a second per subject, gone after a crash.
 CREATE UNLOGGED TABLE tui_backup.progress (

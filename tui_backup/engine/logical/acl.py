@@ -6,13 +6,16 @@ archive). An access list is stored as PostgreSQL's own text (``alice=rw*/bob``) 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from tui_backup import manifest
 from tui_backup.engine.connection import Connection
+from tui_backup.errors import DamagedError
 
 # Settings that hold a list of quoted names (GUC_LIST_QUOTE in the server): each item is given as a literal of its own.
 _LIST_SETTINGS = frozenset(
@@ -25,6 +28,34 @@ _LIST_SETTINGS = frozenset(
         "unix_socket_directories",
     }
 )
+
+
+_ACL_ITEM = re.compile(r'((?:"(?:[^"]|"")*"|[^="])*)=([a-zA-Z*]*)/.*', re.DOTALL)
+_PRIVILEGES = {"r": "SELECT", "w": "UPDATE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One item of a large object's access list. ``grantee`` is "" for PUBLIC; privileges with their grant option."""
+
+    grantee: str
+    privileges: tuple[tuple[str, bool], ...]
+
+
+def parse_acl_item(item: str) -> Grant:
+    """Take ``role=rw*/grantor`` apart without a server.
+
+    Raises:
+        DamagedError: it is not what PostgreSQL writes.
+    """
+    match = _ACL_ITEM.fullmatch(item)
+    letters = re.findall(r"([a-zA-Z])(\*?)", match[2]) if match else []
+    if match is None or any(letter not in _PRIVILEGES for letter, _ in letters):
+        raise DamagedError(f"{item!r} is no access right of a large object.")
+    grantee = match[1]
+    if grantee.startswith('"'):
+        grantee = grantee[1:-1].replace('""', '"')
+    return Grant(grantee, tuple((_PRIVILEGES[letter], bool(star)) for letter, star in letters))
 
 
 def split_list_setting(value: str) -> list[str]:
@@ -75,7 +106,8 @@ def apply_settings(
     for setting in settings:
         for assignment in setting.assignments:
             try:
-                conn.execute(setting_statement(database, setting, assignment))
+                with conn.transaction():
+                    conn.execute(setting_statement(database, setting, assignment))
             except (
                 psycopg.errors.InsufficientPrivilege,
                 psycopg.errors.UndefinedObject,
@@ -138,7 +170,8 @@ def _known_items(conn: Connection, acl: Sequence[str], warn: Callable[[str], Non
     known: list[str] = []
     for item in acl:
         try:
-            conn.execute("SELECT %s::pg_catalog.aclitem", (item,))
+            with conn.transaction():
+                conn.execute("SELECT %s::pg_catalog.aclitem", (item,))
         except psycopg.errors.UndefinedObject:
             warn(f"grant {item} was left out: this server has no such role")
         else:

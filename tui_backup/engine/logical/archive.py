@@ -138,12 +138,16 @@ class Archive:
         reader: reads it.
         tools: pg_restore that can read it.
         stop: ends a running tool.
+        no_owner: leave owners and grants out.
+        no_tablespaces: put everything into the database's default tablespace.
     """
 
     stored: StoredFile
     reader: BackupReader
     tools: ClientTools
     stop: StopFlag
+    no_owner: bool = False
+    no_tablespaces: bool = False
     entries: list[Entry] = field(default_factory=list[Entry])
     _folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -174,14 +178,20 @@ class Archive:
             raise ValueError("the archive is not open")
         return Path(self._folder.name)
 
-    def script(self, ids: Collection[int], take: Callable[[bytes], None], *, no_owner: bool = False) -> None:
-        """Write the entries as SQL text in the form that psql reads."""
-        self._restore(["--file=-", *_owner_options(no_owner)], {}, ids, take)
+    @property
+    def options(self) -> list[str]:
+        """What is left out, as options that pg_dump and pg_restore share."""
+        owners = ["--no-owner", "--no-privileges"] if self.no_owner else []
+        return [*owners, *(["--no-tablespaces"] if self.no_tablespaces else [])]
 
-    def text(self, ids: Collection[int], *, no_owner: bool = False) -> str:
+    def script(self, ids: Collection[int], take: Callable[[bytes], None]) -> None:
+        """Write the entries as SQL text in the form that psql reads."""
+        self._restore(["--file=-", *self.options], {}, ids, take)
+
+    def text(self, ids: Collection[int]) -> str:
         """The entries' SQL as one string."""
         parts: list[bytes] = []
-        self.script(ids, parts.append, no_owner=no_owner)
+        self.script(ids, parts.append)
         return b"".join(parts).decode("utf-8", "surrogateescape")
 
     def tablespaces(self) -> set[str]:
@@ -195,8 +205,6 @@ class Archive:
         *,
         server_major: int,
         jobs: int = 1,
-        no_owner: bool = False,
-        no_tablespaces: bool = False,
     ) -> None:
         """Apply entries to a database; the first error fails the whole.
 
@@ -205,21 +213,18 @@ class Archive:
             env: environment of the tools, naming server and database.
             server_major: the target's major version.
             jobs: statements at a time.
-            no_owner: leave owners and grants out.
-            no_tablespaces: put everything into the database's default tablespace.
 
         Raises:
             ClientToolsError: an error of the server or of the tool, with its last lines.
         """
         if not ids:
             return
-        options = [*_owner_options(no_owner), *(["--no-tablespaces"] if no_tablespaces else [])]
         if self.tools.major >= _NEW_PARAMETER_MAJOR > server_major:
-            self._restore_by_psql(ids, env, options, jobs)
+            self._restore_by_psql(ids, env, jobs)
             return
         database = conninfo.make_conninfo("", dbname=env["PGDATABASE"])
         self._restore(
-            [f"--dbname={database}", "--exit-on-error", f"--jobs={jobs}", *options], env, ids, lambda _: None
+            [f"--dbname={database}", "--exit-on-error", f"--jobs={jobs}", *self.options], env, ids, lambda _: None
         )
 
     def _restore(
@@ -237,18 +242,16 @@ class Archive:
         argv = [self.tools.path("pg_restore"), f"--use-list={name}", *options, str(self.path)]
         run_tool(argv, {"LC_ALL": "C", **env}, stop=self.stop, stdout_to=take)
 
-    def _restore_by_psql(
-        self, ids: Collection[int], env: Mapping[str, str], options: Sequence[str], jobs: int
-    ) -> None:
+    def _restore_by_psql(self, ids: Collection[int], env: Mapping[str, str], jobs: int) -> None:
         """Apply the entries as scripts, without the one statement that an older server refuses."""
         first, rest = self._independent(ids) if jobs > 1 else (set[int](), set(ids))
         shares = [sorted(first)[number::jobs] for number in range(jobs)]
 
         def run(share: Collection[int], _: StopFlag) -> None:
-            self._psql(share, env, options)
+            self._psql(share, env)
 
         run_workers([share for share in shares if share], run, workers=jobs, stop=self.stop)
-        self._psql(rest, env, options)
+        self._psql(rest, env)
 
     def _independent(self, ids: Collection[int]) -> tuple[set[int], set[int]]:
         """Indexes and key constraints that wait for nothing else of the set, and the rest."""
@@ -261,12 +264,12 @@ class Archive:
         }
         return first, set(ids) - first
 
-    def _psql(self, ids: Collection[int], env: Mapping[str, str], options: Sequence[str]) -> None:
+    def _psql(self, ids: Collection[int], env: Mapping[str, str]) -> None:
         if not ids:
             return
         number, name = tempfile.mkstemp(prefix="script-", suffix=".sql", dir=self.folder)
         os.close(number)
-        self._restore(["--file=-", *options], {}, ids, Path(name))
+        self._restore(["--file=-", *self.options], {}, ids, Path(name))
         lines = Path(name).read_bytes().splitlines(keepends=True)
         for position, line in enumerate(lines):
             if line.startswith(b"-- Name: "):
@@ -284,9 +287,7 @@ class Archive:
             for section in ("pre-data", "post-data")
             for entry in parse_listing(self._list(f"--section={section}"))
         }
-        found = [
-            Entry(e.id, e.catalog, e.oid, e.label, e.depends, sections[e.id]) for e in entries if e.id in sections
-        ]
+        found = [Entry(e.id, e.catalog, e.oid, e.label, e.depends, sections[e.id]) for e in entries if e.id in sections]
         if not found and entries and any(entry.is_relation for entry in entries):
             raise DamagedError("The stored schema archive lists no entries to restore.")
         return found
@@ -295,7 +296,3 @@ class Archive:
         argv = [self.tools.path("pg_restore"), "--list", option, str(self.path)]
         result = run_tool(argv, {"LC_ALL": "C"}, stop=self.stop, timeout_s=120)
         return result.stdout.decode("utf-8", "surrogateescape")
-
-
-def _owner_options(no_owner: bool) -> list[str]:
-    return ["--no-owner", "--no-privileges"] if no_owner else []

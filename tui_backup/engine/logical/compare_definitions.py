@@ -19,7 +19,7 @@ _HEADER = re.compile(
 )
 # They stand between entries wherever the order of entries makes them necessary, and belong to none.
 _STATE = re.compile(r"^SET default_(?:tablespace|table_access_method) = .*;\n+", re.MULTILINE)
-_END = re.compile(r"\n--\n-- PostgreSQL database dump complete\n--\n.*\Z", re.DOTALL)
+_END = "\n--\n-- PostgreSQL database dump complete\n--\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class DefinitionsResult:
 
 def split_dump(text: str) -> list[Definition]:
     """Cut the SQL text of a schema dump into its entries, without what depends on their order."""
-    text = _END.sub("\n", text)
+    text = text.rpartition(_END)[0] or text
     headers = list(_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)]
     return [
@@ -70,6 +70,7 @@ def compare_definitions(
     target: Target,
     database: str,
     *,
+    encoding: str,
     texts: bool,
 ) -> DefinitionsResult:
     """Compare the archive's entries with a dump of the restored database.
@@ -79,6 +80,7 @@ def compare_definitions(
         ids: entries that were restored.
         target: the server.
         database: the restored database.
+        encoding: the databases' encoding.
         texts: compare the SQL too; only right when both were written by the same pg_dump from the same major version.
     """
     stored = split_dump(archive.text(ids))
@@ -86,7 +88,8 @@ def compare_definitions(
         env = child_environment(conn)
     env["PGAPPNAME"] = target.application_name
     parts: list[bytes] = []
-    argv = [archive.tools.path("pg_dump"), "--schema-only", *archive.options]
+    # the database may set another client encoding for its sessions, in which some names cannot be written
+    argv = [archive.tools.path("pg_dump"), "--schema-only", f"--encoding={encoding}", *archive.options]
     run_tool(argv, env, stop=archive.stop, stdout_to=parts.append)
     restored = split_dump(b"".join(parts).decode("utf-8", "surrogateescape"))
     if texts:

@@ -13,12 +13,12 @@ import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tui_backup.engine.logical.cut import copy_out
 from tui_backup.engine.logical.frames import blob_ref, chunk_frames
 from tui_backup.engine.logical.names import qualified, quote
+from tui_backup.engine.logical.reading import ReadQuery
 from tui_backup.engine.tools import run_tool
 from tui_backup.errors import TargetSpaceError
 from tui_backup.manifest import Chunk, Table
@@ -28,12 +28,8 @@ _SORT_MEMORY = "128M"
 _QUEUED_BLOCKS = 8
 _QUEUE_WAIT_S = 0.2
 
-Take = Callable[[bytes | bytearray | memoryview], None]
-ReadQuery = Callable[[str, Take], int]
-"""Runs a COPY … TO STDOUT statement, hands its bytes on, returns the number of rows."""
 
-
-class OrderBroken(Exception):  # noqa: N818 - a signal that ends a COPY early, not a failure
+class OrderBroken(Exception):
     """The stream is not the expected one from here on."""
 
 
@@ -64,7 +60,7 @@ class FrameCheck:
         """
         view = memoryview(data)
         self.bytes_seen += len(view)
-        while len(view):
+        while view:
             if self._position >= len(self._frames):
                 raise OrderBroken
             part = view[: self._room]
@@ -109,18 +105,26 @@ class RowsResult:
     chunk: int | None = None
 
 
-def rows_query(table: Table, *, schema: str | None = None, name: str | None = None, where: str = "") -> str:
-    """SELECT of a table's own rows, its data columns in the order of the backup's stream."""
+def rows_query(table: Table, *, place: tuple[str, str] | None = None, where: str = "") -> str:
+    """SELECT of a table's own rows, its data columns in the order of the backup's stream.
+
+    Args:
+        table: the backup's table.
+        place: schema and name of another table that holds its rows.
+        where: a condition with its WHERE; by default that of an extension's configuration table.
+    """
     columns = ", ".join(map(quote, table.data_columns))
-    place = qualified(schema or table.schema, name or table.name)
-    return f"SELECT {columns} FROM ONLY {place} {where or table.condition or ''}".rstrip()
+    condition = "" if place else table.condition or ""
+    return (
+        f"SELECT {columns} FROM ONLY {qualified(*(place or (table.schema, table.name)))} {where or condition}".rstrip()
+    )
 
 
-def in_order(chunks: Sequence[Chunk], query: str, encoding: str, read: ReadQuery) -> RowsResult:
+def in_order(chunks: Sequence[Chunk], query: str, read: ReadQuery) -> RowsResult:
     """Compare one stream with chunks, expecting the backup's order."""
     check = FrameCheck(chunks)
     try:
-        rows = read(copy_out(query, encoding), check.feed)
+        rows = read(query, check.feed)
         check.finish()
     except OrderBroken:
         return RowsResult(identical=False, method="order", rows=None, chunk=check.chunk)
@@ -128,7 +132,7 @@ def in_order(chunks: Sequence[Chunk], query: str, encoding: str, read: ReadQuery
 
 
 def as_multiset(
-    chunks: Sequence[Chunk], query: str, encoding: str, read: ReadQuery, reader: BackupReader, stop: StopFlag
+    chunks: Sequence[Chunk], query: str, read: ReadQuery, reader: BackupReader, stop: StopFlag
 ) -> RowsResult:
     """Compare rows whatever their order."""
     expected_bytes = sum(chunk.raw_bytes for chunk in chunks)
@@ -140,7 +144,7 @@ def as_multiset(
                 hint="Set TMPDIR to a folder with more room, or restore without the comparison.",
             )
         backup = _sorted_digest(_frames(chunks, reader, stop), folder, stop)
-        with _Stream(copy_out(query, encoding), read) as stream:
+        with _Stream(query, read) as stream:
             restored = _sorted_digest(stream.blocks(), folder, stop)
         return RowsResult(identical=backup == restored, method="sorted", rows=stream.rows)
 
@@ -167,11 +171,11 @@ def _sorted_digest(blocks: Iterable[bytes], folder: str, stop: StopFlag) -> str:
 class _Stream:
     """Turns a query that pushes its bytes into an iterable, through a short queue and a thread."""
 
-    def __init__(self, statement: str, read: ReadQuery) -> None:
+    def __init__(self, query: str, read: ReadQuery) -> None:
         self.rows: int | None = None
-        self._statement = statement
+        self._query = query
         self._read = read
-        self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED_BLOCKS)
+        self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUED_BLOCKS)
         self._over = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="restore-compare", daemon=True)
@@ -188,7 +192,7 @@ class _Stream:
         """The stream's bytes."""
         while True:
             try:
-                block = self._queue.get(timeout=_QUEUE_WAIT_S)
+                block = self._blocks.get(timeout=_QUEUE_WAIT_S)
             except queue.Empty:
                 if self._over.is_set():
                     raise OrderBroken from None
@@ -201,7 +205,7 @@ class _Stream:
 
     def _run(self) -> None:
         try:
-            self.rows = self._read(self._statement, self._put)
+            self.rows = self._read(self._query, self._put)
         except BaseException as error:  # noqa: BLE001 - carried to the reading side
             self._error = error
         self._put_end()
@@ -210,7 +214,7 @@ class _Stream:
         block = bytes(data)
         while not self._over.is_set():
             try:
-                self._queue.put(block, timeout=_QUEUE_WAIT_S)
+                self._blocks.put(block, timeout=_QUEUE_WAIT_S)
             except queue.Full:
                 continue
             return
@@ -219,7 +223,7 @@ class _Stream:
     def _put_end(self) -> None:
         while not self._over.is_set():
             try:
-                self._queue.put(None, timeout=_QUEUE_WAIT_S)
+                self._blocks.put(None, timeout=_QUEUE_WAIT_S)
             except queue.Full:
                 continue
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import LiteralString
 from uuid import UUID
 
 import psycopg
@@ -47,7 +48,7 @@ def create_statement(database: manifest.Database, *, name: str, tablespace: str 
         tablespace: None for the server's default.
         major: the target server's major version.
     """
-    options: list[tuple[str, str]] = [
+    options: list[tuple[LiteralString, str]] = [
         ("ENCODING", database.encoding),
         ("LC_COLLATE", database.lc_collate),
         ("LC_CTYPE", database.lc_ctype),

@@ -11,7 +11,6 @@ from tui_backup.errors import DamagedError, TuiBackupError
 from tui_backup.manifest import Blob, Chunk, Contents, StoredFile, Table
 from tui_backup.model import BackupReader, BlobRef, ProgressReport, StopFlag
 
-
 Item = TypeVar("Item")
 
 

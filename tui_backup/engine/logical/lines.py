@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import asyncpg
 import psycopg
@@ -30,6 +30,12 @@ from tui_backup.errors import TuiBackupError
 _log = logging.getLogger(__name__)
 
 Take = Callable[[bytes | bytearray | memoryview], None]
+
+# asyncpg has no types of its own
+_untyped: Any = asyncpg
+
+# InternalClientError is what a session says that the server ended between two statements
+ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 _CONNECT_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 5.0
@@ -105,7 +111,7 @@ async def open_line(plan: LinePlan) -> Line:
             return await AsyncpgLine.open(plan)
         except TuiBackupError:
             raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as exc:
+        except (*ASYNCPG_ERRORS, OSError, TimeoutError, ValueError) as exc:
             # psycopg has just shown that a session can be had; if that is over, its error is the clear one
             _log.warning("asyncpg cannot connect (%s); using the slower psycopg", type(exc).__name__)
     return PsycopgLine(plan)
@@ -164,7 +170,7 @@ def _load_client_certificate(context: ssl.SSLContext, options: dict[str, str]) -
 class AsyncpgLine:
     """A line by asyncpg. An exception raised by ``take`` ends the COPY at once and leaves the session usable."""
 
-    def __init__(self, connection: asyncpg.Connection, plan: LinePlan) -> None:  # pyright: ignore[reportMissingTypeArgument,reportUnknownParameterType]
+    def __init__(self, connection: Any, plan: LinePlan) -> None:
         self._connection = connection
         self._encoding = plan.encoding
         self._loop = asyncio.get_running_loop()
@@ -173,7 +179,7 @@ class AsyncpgLine:
     async def open(cls, plan: LinePlan) -> AsyncpgLine:
         """Connect, import the snapshot, take the locks."""
         parameters = plan.parameters
-        connection = await asyncpg.connect(
+        connection = await _untyped.connect(
             host=parameters.hostaddr or parameters.host,
             port=parameters.port,
             user=parameters.user,
@@ -191,7 +197,7 @@ class AsyncpgLine:
                 await connection.execute(statement)
         except BaseException as exc:
             connection.terminate()
-            if isinstance(exc, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            if isinstance(exc, (*ASYNCPG_ERRORS, OSError, TimeoutError)):
                 raise map_error(exc, "opening a reading session") from exc
             raise
         return line
@@ -211,7 +217,7 @@ class AsyncpgLine:
     async def close(self) -> None:
         try:
             await self._connection.close(timeout=_CLOSE_TIMEOUT_S)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except (*ASYNCPG_ERRORS, OSError, TimeoutError):
             self._connection.terminate()
 
     def cut(self) -> None:
@@ -219,7 +225,7 @@ class AsyncpgLine:
             self._loop.call_soon_threadsafe(self._connection.terminate)
 
 
-def _keep_alive(connection: asyncpg.Connection) -> None:  # pyright: ignore[reportMissingTypeArgument,reportUnknownParameterType]
+def _keep_alive(connection: Any) -> None:
     transport = getattr(connection, "_transport", None)
     line = transport.get_extra_info("socket") if transport is not None else None
     if line is None or line.family == socket.AF_UNIX:

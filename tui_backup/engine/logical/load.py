@@ -20,7 +20,8 @@ from tui_backup.errors import DamagedError
 from tui_backup.manifest import Chunk, Table
 from tui_backup.model import BackupReader, ProgressReport, StopFlag
 
-# below this a table is not worth several connections, and keeps its order
+# below this a table is not worth several connections; and one that is no more than its share of the work is loaded by
+# one, since only then it keeps its order and comes back frozen
 _SPLIT_BYTES = 64 << 20
 _WRITE_BYTES = 1 << 20
 
@@ -59,7 +60,7 @@ def plan_parts(tables: Sequence[Table], jobs: int) -> list[LoadedPart]:
     for table in tables:
         if not table.chunks:
             continue
-        share = max(_SPLIT_BYTES, total // (2 * jobs))
+        share = max(_SPLIT_BYTES, total * 11 // (10 * jobs))
         splittable = jobs > 1 and table.load_via is None and table.extension is None and len(table.chunks) > 1
         if splittable and table.raw_bytes > share:
             slices = _slices(table.chunks, jobs)
@@ -171,7 +172,7 @@ def copy_statement(
     """COPY … FROM STDIN in the encoding in which the data was written."""
     # a table without columns has rows too, and no column list
     listed = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, columns))) if columns else sql.SQL("")
-    options = [sql.SQL("FORMAT text, ENCODING {}").format(sql.Literal(encoding))]
+    options: list[sql.Composable] = [sql.SQL("FORMAT text, ENCODING {}").format(sql.Literal(encoding))]
     if freeze:
         options.append(sql.SQL("FREEZE true"))
     return sql.SQL("COPY {}{} FROM STDIN WITH ({})").format(

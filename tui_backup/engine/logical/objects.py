@@ -79,18 +79,14 @@ def _load_pieces(
     conn.execute("TRUNCATE pg_temp.tui_backup_pieces")
 
 
-def _give_away(
-    conn: Connection, objects: Sequence[manifest.LargeObject], warn: Callable[[str], None]
-) -> None:
+def _give_away(conn: Connection, objects: Sequence[manifest.LargeObject], warn: Callable[[str], None]) -> None:
     """Owners and grants, each object on its own so that one role that is missing does not undo the rest."""
     for item in objects:
         number = sql.Literal(item.oid)
         owner = str(one(conn, "SELECT current_user"))
         try:
             with conn.transaction():
-                conn.execute(
-                    sql.SQL("ALTER LARGE OBJECT {} OWNER TO {}").format(number, sql.Identifier(item.owner))
-                )
+                conn.execute(sql.SQL("ALTER LARGE OBJECT {} OWNER TO {}").format(number, sql.Identifier(item.owner)))
             owner = item.owner
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedObject) as error:
             warn(f"large object {item.oid} was not given to {item.owner}: {error.diag.message_primary}")

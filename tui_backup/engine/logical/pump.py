@@ -9,12 +9,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import asyncpg
 import psycopg
 
 from tui_backup.engine.connection import map_error
-from tui_backup.engine.logical.lines import Line, LinePlan, open_line
-from tui_backup.errors import ConnectionFailedError, SourceChangedError, TuiBackupError
+from tui_backup.engine.logical.lines import ASYNCPG_ERRORS, Line, LinePlan, open_line
+from tui_backup.errors import ConnectionFailedError, SourceChangedError
 from tui_backup.model import BackupSink, PendingBlob, ProgressReport, StopFlag
 
 _POLL_S = 0.1
@@ -153,9 +152,7 @@ class _Worker(threading.Thread):
 async def _mapped(work: Coroutine[Any, Any, int], what: str) -> int:
     try:
         return await work
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error, OSError, TimeoutError) as exc:
-        if isinstance(exc, TuiBackupError):
-            raise
+    except (*ASYNCPG_ERRORS, psycopg.Error, OSError, TimeoutError) as exc:
         raise map_error(exc, what) from exc
 
 
@@ -177,7 +174,7 @@ def run_pump(
     stop: StopFlag,
     progress: ProgressReport,
     done: Callable[[int, Copied], None],
-    cancel_backend: Callable[[int, bool], None],
+    cancel_backend: Callable[[int, bool], bool],
     watch: Callable[[], None],
     stall_timeout_s: float = _STALL_TIMEOUT_S,
 ) -> list[Copied]:
@@ -191,7 +188,7 @@ def run_pump(
         stop: ends the work.
         progress: told the bytes as they come.
         done: called with the index and result of each finished task, never by two threads at once.
-        cancel_backend: (pid, terminate) asks the server to end a line's query or session.
+        cancel_backend: (pid, terminate) asks the server to end a line's query or session; False when it is deaf.
         watch: called often by this thread while the workers run; what it raises ends them.
         stall_timeout_s: a line that brings no byte for so long is given up.
 
@@ -211,7 +208,7 @@ def run_pump(
             watch()
             _check_stalls(crew, stall_timeout_s)
             _join(crew, _POLL_S)
-    except BaseException as exc:
+    except BaseException as exc:  # noqa: BLE001 - raised again below, when the workers are gone
         shared.fail(exc)
     finally:
         _dismiss(crew, cancel_backend)
@@ -238,17 +235,20 @@ def _join(crew: Sequence[_Worker], timeout_s: float) -> bool:
     return not any(worker.is_alive() for worker in crew)
 
 
-def _dismiss(crew: Sequence[_Worker], cancel_backend: Callable[[int, bool], None]) -> None:
+def _dismiss(crew: Sequence[_Worker], cancel_backend: Callable[[int, bool], bool]) -> None:
     """See all workers gone: by themselves at their next block, else by cancelling, ending, and breaking the line."""
     if _join(crew, _LEAVE_S):
         return
     for terminate in (False, True):
-        for worker in crew:
-            line = worker.line
-            if worker.is_alive() and line is not None:
-                cancel_backend(line.backend_pid, terminate)
-        if _join(crew, _CANCEL_S):
+        answers = [
+            cancel_backend(line.backend_pid, terminate)
+            for worker in crew
+            if worker.is_alive() and (line := worker.line) is not None
+        ]
+        if _join(crew, _CANCEL_S if all(answers) else 0.0):
             return
+        if not all(answers):
+            break
     for worker in crew:
         line = worker.line
         if worker.is_alive() and line is not None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-import psycopg
 from psycopg import sql
 
-from tui_backup.engine.connection import PumpParameters, child_environment
+from tui_backup import manifest
+from tui_backup.engine.connection import Connection, PumpParameters, child_environment
 from tui_backup.engine.logical.archive import Archive, Selection, select_entries
 from tui_backup.engine.logical.choose import Chosen, choose_tables
-from tui_backup.engine.logical.compare import CompareReport, compare_database
+from tui_backup.engine.logical.compare import compare_database
 from tui_backup.engine.logical.createdb import (
     CreatedDatabase,
     comment_statement,
@@ -28,12 +26,12 @@ from tui_backup.engine.logical.createdb import (
 from tui_backup.engine.logical.frames import check_chunks
 from tui_backup.engine.logical.load import Loaded, load_tables
 from tui_backup.engine.logical.objects import load_large_objects, refresh_views, set_sequences
+from tui_backup.engine.logical.result import Phases, RestoreResult
 from tui_backup.engine.logical.target import (
     TOOL_OPTIONS,
     Target,
     add_details,
     monetary_locale,
-    one,
     prepare_session,
     server_major,
 )
@@ -44,69 +42,6 @@ from tui_backup.model import BackupReader, ProgressReport, RestoreRequest, Resto
 
 _INDEX_MEMORY_MAX_KIB = 1 << 20
 _INDEX_MEMORY_MIN_KIB = 64 << 10
-
-
-@dataclass(slots=True)
-class RestoreResult:
-    """What a restore did.
-
-    Args:
-        database: where the data is now.
-        database_oid: its oid, which a swap records.
-        tables_restored: tables whose rows were put back.
-        rows_restored: their rows.
-        bytes_restored: uncompressed bytes of their COPY streams.
-        warnings: what could not be put back as it was.
-        excluded: what stayed away because it hangs on tables that were not chosen.
-        compare: the comparison with the backup's own content, None when it was not wanted.
-        seconds: seconds taken by each phase.
-        rollback_executed: something was undone on purpose; False for a restore that succeeded.
-    """
-
-    database: str
-    database_oid: int = 0
-    schema: str | None = None
-    tables_restored: int = 0
-    rows_restored: int = 0
-    bytes_restored: int = 0
-    warnings: list[str] = field(default_factory=list[str])
-    excluded: list[str] = field(default_factory=list[str])
-    compare: CompareReport | None = None
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-    rollback_executed: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The facts for a restore log's metadata."""
-        return {
-            "database": self.database,
-            "database_oid": self.database_oid,
-            "schema": self.schema,
-            "bytes_restored": self.bytes_restored,
-            "warnings": self.warnings,
-            "excluded": self.excluded,
-            "compare": self.compare.to_json() if self.compare else None,
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-        }
-
-
-class Phases:
-    """Times the phases of a restore and tells the progress report of each."""
-
-    def __init__(self, progress: ProgressReport, stop: StopFlag) -> None:
-        self.seconds: dict[str, float] = {}
-        self._progress = progress
-        self._stop = stop
-
-    @contextmanager
-    def phase(self, name: str) -> Generator[None]:
-        """One phase; a stop is noticed at its start."""
-        self._stop.check()
-        self._progress(phase=name)
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
 
 
 def restore_database(
@@ -158,7 +93,7 @@ def restore_database(
     reads = 3 if request.compare else 2
     progress(tables_total=len(chosen.tables), bytes_total=reads * chosen.raw_bytes)
     tools = _tools(target, contents, tools_dir)
-    with Archive(contents.schema, reader, tools, stop) as archive:
+    with Archive(contents.schema, reader, tools, stop, no_owner=request.no_owner) as archive:
         with phases.phase("checking"):
             check_chunks(
                 contents,
@@ -246,23 +181,21 @@ class _Run:
         if not self.chosen.everything and self.contents.large_objects.objects:
             self.result.excluded.append(f"{len(self.contents.large_objects.objects)} large objects")
         with self.phases.phase("schema"):
-            tablespaces_missing = self._tablespaces_missing()
-            self._apply(made, self._pre_data(selection), no_tablespaces=tablespaces_missing)
+            self.archive.no_tablespaces = self._tablespaces_missing()
+            self._apply(made, self._pre_data(selection))
         with self.phases.phase("data"):
             self._load(made)
         with self.phases.phase("indexes"):
             grants = {e.id for e in self.archive.entries if e.id in selection.ids and e.is_acl}
             self._apply(made, grants)
             late = self._event_triggers(selection)
-            post = {
-                e.id for e in self.archive.entries if e.id in selection.ids and e.section == "post-data"
-            } - grants
-            self._apply(made, post - late, no_tablespaces=tablespaces_missing)
+            post = {e.id for e in self.archive.entries if e.id in selection.ids and e.section == "post-data"} - grants
+            self._apply(made, post - late)
         with self.phases.phase("views"):
             self._refresh(made, selection)
             # they would fire on what was done until here
             self._apply(made, late)
-        with self.phases.phase("statistics"), self._session(made, "gathering statistics") as conn:
+        with self._analyzing(made) as conn:
             conn.execute("ANALYZE")
 
     def compare(self, made: CreatedDatabase) -> None:
@@ -276,7 +209,6 @@ class _Run:
                 chosen=self.chosen,
                 archive=self.archive,
                 loaded=self.loaded,
-                no_owner=self.request.no_owner,
                 progress=self.progress,
                 stop=self.stop,
                 jobs=self.jobs,
@@ -303,7 +235,9 @@ class _Run:
             with conn.transaction():
                 if not is_swap and final != made.name:
                     conn.execute(
-                        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(made.name), sql.Identifier(final))
+                        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                            sql.Identifier(made.name), sql.Identifier(final)
+                        )
                     )
                     made.name = final
                 conn.execute(comment_statement(made.name, self.contents.database.comment))
@@ -326,10 +260,16 @@ class _Run:
             e.id for e in self.archive.entries if e.id in selection.ids and any(d in triggers for d in e.depends)
         }
 
-    def _session(self, made: CreatedDatabase, what: str):  # noqa: ANN202
-        return self.target.session(made.name, what=what, stop=self.stop)
+    @contextmanager
+    def _analyzing(self, made: CreatedDatabase) -> Generator[Connection]:
+        with (
+            self.phases.phase("statistics"),
+            self.target.session(made.name, what="gathering statistics", stop=self.stop) as conn,
+        ):
+            prepare_session(conn, bulk=True)
+            yield conn
 
-    def _apply(self, made: CreatedDatabase, ids: set[int], *, no_tablespaces: bool = False) -> None:
+    def _apply(self, made: CreatedDatabase, ids: set[int]) -> None:
         if not ids:
             return
         with self.target.session(made.name, what="connecting to the new database") as conn:
@@ -344,8 +284,6 @@ class _Run:
             env,
             server_major=major,
             jobs=self.jobs,
-            no_owner=self.request.no_owner,
-            no_tablespaces=no_tablespaces,
         )
 
     def _tablespaces_missing(self) -> bool:
@@ -379,7 +317,7 @@ class _Run:
         self.result.bytes_restored = self.loaded.raw_bytes
         with self.target.session(made.name, what="putting sequences and large objects back", stop=self.stop) as conn:
             prepare_session(conn, bulk=True)
-            set_sequences(conn, self.chosen.sequences)
+            set_sequences(conn, self._sequences(conn))
             if self.chosen.everything:
                 load_large_objects(
                     conn,
@@ -390,6 +328,19 @@ class _Run:
                     stop=self.stop,
                     warn=self.result.warnings.append,
                 )
+
+    def _sequences(self, conn: Connection) -> list[manifest.Sequence]:
+        """Those of the chosen tables, and those that belong to none, as far as they came along."""
+        owned = set(self.chosen.sequences)
+        there = {
+            (str(schema), str(name))
+            for schema, name in conn.execute("SELECT schemaname, sequencename FROM pg_catalog.pg_sequences")
+        }
+        return [
+            sequence
+            for sequence in self.contents.sequences
+            if (sequence in owned or sequence.owner_table is None) and (sequence.schema, sequence.name) in there
+        ]
 
     def _refresh(self, made: CreatedDatabase, selection: Selection) -> None:
         path = next(

@@ -47,6 +47,7 @@ SQL_ASCII = "SQL_ASCII"
 
 _CANCEL_EVERY_S = 0.5
 _CANCELS_BEFORE_CUT = 4
+_ANSWER_TIMEOUT_S = 1.0
 
 
 def session_settings(major: int, lc_monetary: str | None = None) -> dict[str, str]:
@@ -142,27 +143,43 @@ class SourceSession:
         with suppress(psycopg.Error):
             self.connection.execute("ROLLBACK")
 
-    def cancel_backend(self, pid: int, *, terminate: bool) -> None:
-        """Ask the server to cancel another of our sessions' query, or to end that session."""
+    def cancel_backend(self, pid: int, *, terminate: bool) -> bool:
+        """Ask the server to cancel another of our sessions' query, or to end that session.
+
+        Returns:
+            False when the server gave no answer within a second; this session is given up then.
+        """
         function = "pg_terminate_backend" if terminate else "pg_cancel_backend"
-        with suppress(psycopg.Error):
-            self.connection.execute(_as_query(f"SELECT {function}(%s)"), [pid])
+
+        answers: list[Any] = []
+
+        def ask() -> None:
+            with suppress(psycopg.Error, OSError):
+                answers.append(self.connection.execute(_as_query(f"SELECT {function}(%s)"), [pid]).fetchone())
+
+        asking = threading.Thread(target=ask, name="backup-cancel", daemon=True)
+        asking.start()
+        asking.join(_ANSWER_TIMEOUT_S)
+        if asking.is_alive():
+            # the server answers this line no more than the other
+            self._cut_line()
+            asking.join(_ANSWER_TIMEOUT_S)
+        return bool(answers)
 
     def _interrupt_on_stop(self) -> None:
         while not self.stop.wait(0.25):
             if self._closed.is_set():
                 return
-        cancels = 0
-        while not self._closed.wait(_CANCEL_EVERY_S if cancels else 0):
-            if self.connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
-                cancels = max(cancels, 1)
-                continue
-            cancels += 1
-            if cancels > _CANCELS_BEFORE_CUT:
-                self._cut_line()
+        for _ in range(_CANCELS_BEFORE_CUT):
+            if self.connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+                try:
+                    self.connection.cancel_safe(timeout=_ANSWER_TIMEOUT_S)
+                except (psycopg.Error, OSError):
+                    break
+            if self._closed.wait(_CANCEL_EVERY_S):
                 return
-            with suppress(psycopg.Error, OSError):
-                self.connection.cancel_safe(timeout=2.0)
+        if self.connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+            self._cut_line()
 
     def _cut_line(self) -> None:
         # the server does not answer: reading ends with "connection lost", and the stop flag's reason is raised

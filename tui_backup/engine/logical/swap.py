@@ -292,7 +292,8 @@ def _carry_over(conn: Connection, record: SwapRecord, warnings: list[str]) -> No
         " FROM pg_catalog.pg_database d, pg_catalog.pg_database n WHERE d.oid = %s AND n.oid = %s",
         (record.live_oid, record.new_oid),
     ).fetchone()
-    assert row is not None
+    if row is None:
+        raise JobStateError(f"The databases {record.live} and {record.new} are gone.")
     owner, acl, limit, comment, new_owner = row
     name = sql.Identifier(record.live)
     if owner != new_owner:

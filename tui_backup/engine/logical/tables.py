@@ -52,11 +52,11 @@ _UNSAFE_SQL = """
 SELECT DISTINCT p.partrelid::bigint
 FROM pg_partitioned_table p
 CROSS JOIN LATERAL unnest(p.partattrs::int2[], p.partclass::oid[], p.partcollation::oid[])
-     AS k(attnum, opclass, collation)
+     AS k(attnum, opclass, collid)
 JOIN pg_opclass o ON o.oid = k.opclass
 JOIN pg_namespace n ON n.oid = o.opcnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum AND k.attnum > 0
-LEFT JOIN pg_collation c ON c.oid = k.collation
+LEFT JOIN pg_collation c ON c.oid = k.collid
 WHERE p.partstrat = 'h' AND p.partrelid = ANY (%s::bigint[]::oid[])
   AND (n.nspname <> 'pg_catalog'
        OR o.opcname IN ('enum_ops', 'array_ops', 'record_ops', 'range_ops', 'multirange_ops')

@@ -35,9 +35,6 @@ _SESSION_SETTINGS = {
     "xmloption": "content",
     "check_function_bodies": "off",
     "client_min_messages": "error",
-    "enable_indexscan": "off",
-    "enable_indexonlyscan": "off",
-    "enable_bitmapscan": "off",
 }
 
 # psql and pg_restore read the environment of a login in the same way; they set the rest themselves.

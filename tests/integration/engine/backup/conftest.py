@@ -1,0 +1,88 @@
+"""Backups of real databases into memory."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.servers import TestServer
+from tests.unit.engine.fakes import Counts, MemorySink
+from tui_backup.engine.logical.backup import BackupRequest, backup_database
+from tui_backup.engine.logical.session import session_settings, set_statements
+from tui_backup.manifest import Contents, Table
+from tui_backup.model import StopFlag
+
+
+@dataclass
+class Backup:
+    """A finished backup and where its bytes are."""
+
+    contents: Contents
+    sink: MemorySink
+    counts: Counts
+
+    def table(self, name: str, schema: str = "public") -> Table:
+        (found,) = [table for table in self.contents.tables if (table.schema, table.name) == (schema, name)]
+        return found
+
+    def rows(self, name: str, schema: str = "public") -> bytes:
+        """A table's whole COPY text."""
+        return b"".join(self.sink.read(chunk) for chunk in self.table(name, schema).chunks)
+
+
+def back_up(
+    server: TestServer, dbname: str, *, sink: MemorySink | None = None, stop: StopFlag | None = None, **options: Any
+) -> Backup:
+    """Back a database up into memory; ``user`` and ``password`` choose the login, the rest is BackupRequest's."""
+    sink = sink or MemorySink()
+    counts = Counts()
+    conninfo = options.pop("conninfo", None) or server.dsn(
+        dbname, user=options.pop("user", None), password=options.pop("password", None)
+    )
+    request = BackupRequest(conninfo=conninfo, **{"workers": 2, "lock_timeout_s": 5.0, **options})
+    contents = backup_database(request, sink, progress=counts, stop=stop or StopFlag())
+    return Backup(contents, sink, counts)
+
+
+def psql_copy(server: TestServer, dbname: str, query: str, encoding: str) -> bytes:
+    """What stock psql prints for COPY (query) TO STDOUT with the settings of a backup."""
+    script = f"{set_statements(session_settings(server.major))};\nSET client_encoding = '{encoding}';\n"
+    script += f"COPY ({query}) TO STDOUT;\n"
+    done = subprocess.run(
+        [server.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", server.dsn(dbname)],
+        input=script.encode(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def any_database(pg_any: TestServer) -> Iterator[str]:
+    """An empty database on each version."""
+    name = pg_any.create_database()
+    yield name
+    pg_any.drop_database(name)
+
+
+@pytest.fixture
+def role(pg: TestServer) -> Iterator[Callable[..., str]]:
+    """Makes login roles (password ``x``) on the newest server; dropped with what they own after the test."""
+    made: list[str] = []
+
+    def make(name: str, options: str = "") -> str:
+        pg.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x' {options}")
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        for (dbname,) in pg.execute("SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template1'"):
+            pg.execute(f"DROP OWNED BY {name} CASCADE", dbname)
+        pg.execute(f"DROP ROLE {name}")

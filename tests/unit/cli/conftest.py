@@ -1,0 +1,59 @@
+"""A real terminal in place of a standard stream."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep these tests away from an installation of whoever runs them."""
+    monkeypatch.delenv("TUI_BACKUP_CONFIG", raising=False)
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+
+
+class Terminal:
+    """The user's side of a pseudo-terminal of 80x24."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self) -> str:
+        """What was written so far."""
+        written = b""
+        while select.select([self._descriptor], [], [], 0.2)[0]:
+            written += os.read(self._descriptor, 65536)
+        return written.decode()
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Terminal]]:
+    """Puts ``stdout`` or ``stderr`` on a terminal."""
+    opened: list[int] = []
+
+    def attach(name: str) -> Terminal:
+        outer, inner = pty.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        opened.append(outer)
+        monkeypatch.setattr(sys, name, open(inner, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        return Terminal(outer)
+
+    yield attach
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if opened and stream.isatty():
+            stream.close()
+    monkeypatch.undo()
+    for descriptor in opened:
+        os.close(descriptor)
