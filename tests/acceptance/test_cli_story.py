@@ -22,11 +22,11 @@ from tests.servers import TestServer
 SHOP = """
 CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
 CREATE TABLE orders (id int PRIMARY KEY, customer_id int NOT NULL REFERENCES customers, total numeric(10, 2));
-CREATE TABLE "odd ""name""" (x text);
+CREATE TABLE "Odd.name %" (x text);
 CREATE INDEX ON orders (customer_id);
 INSERT INTO customers SELECT g, 'customer ' || g FROM generate_series(1, 100) g;
 INSERT INTO orders SELECT g, 1 + g % 100, g * 1.5 FROM generate_series(1, 5000) g;
-INSERT INTO "odd ""name""" VALUES (E'tab\\tnewline\\nbackslash\\\\'), (NULL), ('\\.');
+INSERT INTO "Odd.name %" VALUES (E'tab\\tnewline\\nbackslash\\\\'), (NULL), ('\\.');
 """
 ROWS = 100 + 5000 + 3
 
@@ -69,7 +69,7 @@ def _count(server: TestServer, database: str, table: str = "orders") -> int:
 
 
 def _content(server: TestServer, database: str) -> dict[str, list[Any]]:
-    tables = ("customers", "orders", '"odd ""name"""')
+    tables = ("customers", "orders", '"Odd.name %"')
     return {table: server.execute(f"SELECT * FROM {table} ORDER BY 1", database) for table in tables}
 
 
@@ -92,7 +92,7 @@ def test_source_and_repository_are_looked_at(console: Console, shop: str) -> Non
     tried = console.json("source", "test", "shop")
     assert tried["database"] == shop and tried["tables"] == 3
     names = [table["quoted_name"] for table in console.json("source", "tables", "shop")]
-    assert sorted(names) == ['public."odd ""name"""', "public.customers", "public.orders"]
+    assert sorted(names) == ['public."Odd.name %"', "public.customers", "public.orders"]
     (repository,) = console.json("repo", "list")
     assert repository["is_default"] is True
     assert console.json("repo", "check")["free_bytes"] > 0
@@ -188,7 +188,7 @@ def test_swap_undo_swap_finish(console: Console, job: dict[str, Any], pg: TestSe
     log = console.json(*words)
     assert _count(pg, shop) == 5000
     undone = console.json("restore-log", "undo", log["id"][:8])
-    assert undone["rollback_executed"] is True and _count(pg, shop) == 0
+    assert undone["undo_state"] == "undone" and _count(pg, shop) == 0
     assert console.refused(2, "restore-log", "undo", log["id"])
 
     words[3] = "cli_shop_swap2"

@@ -53,7 +53,17 @@ class Claim:
     @property
     def application_name(self) -> str:
         """Marks this attempt's sessions on source and target servers."""
-        return f"tui-backup {self.token.hex[:16]}"
+        return _application_name(self.token)
+
+    @property
+    def lost_application_name(self) -> str | None:
+        """Marks the sessions of the attempt before, whose agent died."""
+        before: UUID | None = self.row["token_before"]
+        return _application_name(before) if before else None
+
+
+def _application_name(token: UUID) -> str:
+    return f"tui-backup {token.hex[:16]}"
 
 
 async def _check_connection(conn: psycopg.AsyncConnection[dict[str, Any]]) -> None:
@@ -128,7 +138,8 @@ class Records:
         rows = await self._run(
             sql.SQL(
                 "WITH before AS ("
-                "  SELECT r.id, r.status FROM tui_backup.{table} r WHERE r.id = %(id)s AND NOT r.cancel_requested"
+                "  SELECT r.id, r.status, r.attempt_token FROM tui_backup.{table} r"
+                "   WHERE r.id = %(id)s AND NOT r.cancel_requested"
                 "     AND (r.status = 'pending'"
                 "          OR (r.status = 'running' AND NOT EXISTS ("
                 "                SELECT FROM tui_backup.agents a WHERE a.id = r.agent_id AND a.stopped_at IS NULL"
@@ -136,7 +147,8 @@ class Records:
                 "     FOR UPDATE)"
                 " UPDATE tui_backup.{table} r SET status = 'running', started_at = now(), completed_at = NULL,"
                 "        attempt_token = %(token)s, agent_id = %(agent)s, error_message = NULL, error_details = NULL"
-                "   FROM before WHERE r.id = before.id RETURNING r.*, before.status AS status_before"
+                "   FROM before WHERE r.id = before.id RETURNING r.*, before.status AS status_before,"
+                "   before.attempt_token AS token_before"
             ).format(table=sql.Identifier(subject)),
             {"id": subject_id, "agent": self.agent_id, "token": token, "silence": LOST_AFTER_S},
         )

@@ -7,20 +7,22 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tui_backup.agent.places import OpenBackup, open_backup
 from tui_backup.agent.records import failure_columns
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.agent.safety_backup import make_safety_backup
+from tui_backup.engine.logical.backup import default_workers
+from tui_backup.engine.logical.createdb import drop_unfinished
 from tui_backup.engine.logical.inplace import restore_in_place
-from tui_backup.engine.logical.rescue import drop_unfinished
-from tui_backup.engine.logical.restore import RestoreResult, restore_database
+from tui_backup.engine.logical.restore import restore_database
+from tui_backup.engine.logical.result import RestoreResult
 from tui_backup.engine.logical.sideschema import restore_side_schema
 from tui_backup.engine.logical.swap import SwapRecord, SwapState, inspect_swap, record_swap, swap_databases
 from tui_backup.engine.logical.target import Target
 from tui_backup.errors import AgentLostError, NotFoundError, TuiBackupError
-from tui_backup.model import RestoreRequest, RestoreTarget
+from tui_backup.model import ProgressReport, RestoreRequest, RestoreTarget, StopFlag
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,26 @@ async def run_restore(run: Run) -> Mapping[str, Any]:
     }
     if request.target is RestoreTarget.SWAP:
         columns |= await _swap(run, source, row, result)
+    if request.target in _BROUGHT_BACK and not request.tables and result.compare and result.compare.identical:
+        await _record_proof(run, job, result)
     return columns
+
+
+async def _record_proof(run: Run, job: Mapping[str, Any], result: RestoreResult) -> None:
+    """The backup has been brought back whole and found equal: its proof is that of a restore, with its date."""
+    await run.records.query(
+        "INSERT INTO tui_backup.backup_verifications (backup_job_id, tenant_id, kind, status, started_at, completed_at,"
+        " bytes_read, restore_log_id, created_by) VALUES (%(job)s, %(tenant)s, 'restored', 'completed', %(started)s,"
+        " now(), %(bytes)s, %(log)s, %(who)s)",
+        {
+            "job": job["id"],
+            "tenant": job["tenant_id"],
+            "started": run.claim.row["started_at"],
+            "bytes": result.bytes_restored,
+            "log": run.claim.id,
+            "who": run.claim.row["initiated_by"],
+        },
+    )
 
 
 def _request(row: Mapping[str, Any]) -> RestoreRequest:
@@ -86,17 +107,34 @@ def _restore(
     with open_backup(job, repository) as backup:
         if request.target in _BROUGHT_BACK:
             return _into_database(run, request, backup, source)
-        act = restore_side_schema if request.target is RestoreTarget.SIDE_SCHEMA else restore_in_place
-        return act(
-            request,
-            backup.manifest.contents,
-            backup.reader,
-            source["conninfo"],
-            passfile=run.config.passfile,
-            application_name=run.claim.application_name,
-            progress=run.counter,
-            stop=run.stop,
+        contents, reader = backup.manifest.contents, backup.reader
+        if request.target is RestoreTarget.SIDE_SCHEMA:
+            return restore_side_schema(
+                request, contents, reader, source["conninfo"], restore_id=run.claim.id, **_session(run)
+            )
+        lock_timeout_s = run.config.settings.agent.lock_timeout_seconds
+        return restore_in_place(
+            request, contents, reader, source["conninfo"], lock_timeout_s=lock_timeout_s, **_session(run)
         )
+
+
+class _Session(TypedDict):
+    passfile: Path
+    application_name: str
+    progress: ProgressReport
+    stop: StopFlag
+    jobs: int
+
+
+def _session(run: Run) -> _Session:
+    """What every way of restoring takes."""
+    return {
+        "passfile": run.config.passfile,
+        "application_name": run.claim.application_name,
+        "progress": run.counter,
+        "stop": run.stop,
+        "jobs": run.config.settings.agent.workers or default_workers(),
+    }
 
 
 def _into_database(run: Run, request: RestoreRequest, backup: OpenBackup, source: Mapping[str, Any]) -> RestoreResult:
@@ -108,12 +146,8 @@ def _into_database(run: Run, request: RestoreRequest, backup: OpenBackup, source
         source["conninfo"],
         restore_id=run.claim.id,
         work_name=_work_name(run) if request.target is RestoreTarget.SWAP else request.database,
-        passfile=run.config.passfile,
-        application_name=run.claim.application_name,
-        progress=run.counter,
-        stop=run.stop,
-        jobs=run.config.settings.agent.workers or 2,
         tools_dir=Path(bin_dir) if bin_dir else None,
+        **_session(run),
     )
 
 
@@ -194,7 +228,7 @@ async def take_over_restore(run: Run) -> Mapping[str, Any] | None:
         record = SwapRecord.from_json(row["metadata"]["swap"])
         if await run.in_thread(lambda: inspect_swap(target, record)) is SwapState.SWAPPED:
             return {"target_database": record.live, "undo_state": "kept"}
-    await run.in_thread(lambda: drop_unfinished(target, run.claim.id))
+    await run.in_thread(lambda: drop_unfinished(target, run.claim.id, session_name=run.claim.lost_application_name))
     return {
         "status": "failed",
         **failure_columns(lost),

@@ -68,9 +68,7 @@ async def _identify(connection: Connection, tenant: str, tokens: TokenFile | Non
     with catalog_errors():
         async with connection.transaction():
             if claims is not None:
-                await connection.execute(
-                    "SELECT set_config('request.jwt.claims', %s, true)", (json.dumps(claims),)
-                )
+                await connection.execute("SELECT set_config('request.jwt.claims', %s, true)", (json.dumps(claims),))
             cursor = await connection.execute(
                 "SELECT session_user::text AS login, r.rolsuper OR r.rolbypassrls AS is_unbound,"
                 " tui_backup.is_agent() AS is_agent, m.*"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import getpass
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ def _write(path: Path, entries: list[Entry]) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Generator[None]:
     """One writer at a time; the lock lies beside the file because the file itself is replaced."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,14 @@ from uuid import UUID
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from tui_backup.catalog.failures import catalog_errors
 from tui_backup.catalog.queries import query
 from tui_backup.catalog.tokens import TokenFile
-from tui_backup.errors import CatalogUnavailableError, TuiBackupError
+from tui_backup.errors import CatalogUnavailableError, PermissionRefusedError, TuiBackupError
 
 Connection = psycopg.AsyncConnection[DictRow]
 Query = bytes | sql.SQL | sql.Composed
@@ -47,7 +48,7 @@ logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
 def connection_settings(conninfo: str, passfile: Path | None, application_name: str) -> dict[str, Any]:
     """Keyword arguments for a catalog connection; the user's own settings win over ours."""
-    given = psycopg.conninfo.conninfo_to_dict(conninfo)
+    given = conninfo_to_dict(conninfo)
     settings: dict[str, Any] = {**_LINE, **given, "application_name": application_name, "client_encoding": "UTF8"}
     if passfile is not None:
         settings["passfile"] = str(passfile)
@@ -62,7 +63,11 @@ async def connect(conninfo: str, *, passfile: Path | None, application_name: str
     """
     with catalog_errors():
         settings = connection_settings(conninfo, passfile, application_name)
-        return await psycopg.AsyncConnection.connect("", autocommit=True, row_factory=dict_row, **settings)
+        return await Connection.connect("", autocommit=True, row_factory=dict_row, **settings)
+
+
+async def _check_connection(connection: Connection) -> None:
+    await connection.execute(b"")
 
 
 class Catalog:
@@ -87,7 +92,7 @@ class Catalog:
         self._since = datetime.now(UTC)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             "",
-            connection_class=psycopg.AsyncConnection[DictRow],
+            connection_class=Connection,
             kwargs={
                 **connection_settings(conninfo, passfile, application_name),
                 "autocommit": True,
@@ -98,7 +103,7 @@ class Catalog:
             open=False,
             configure=self._configure,
             # a server restart leaves dead connections behind: found here and not by the user's query
-            check=AsyncConnectionPool.check_connection,
+            check=_check_connection,
             timeout=POOL_TIMEOUT_S,
             reconnect_timeout=POOL_TIMEOUT_S,
             name=application_name,
@@ -136,7 +141,7 @@ class Catalog:
         self._error = error
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self) -> AsyncGenerator[Connection]:
         # before a connection is taken: a token that has run out must not use the catalog up
         try:
             with catalog_errors():
@@ -148,7 +153,7 @@ class Catalog:
         self.note(None)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self) -> AsyncGenerator[Connection]:
         """One transaction as our identity.
 
         Raises:
@@ -157,9 +162,7 @@ class Catalog:
         claims = self._tokens.claims() if self._tokens else None
         async with self._connection() as connection, connection.transaction():
             if claims is not None:
-                await connection.execute(
-                    "SELECT set_config('request.jwt.claims', %s, true)", (json.dumps(claims),)
-                )
+                await connection.execute("SELECT set_config('request.jwt.claims', %s, true)", (json.dumps(claims),))
             yield connection
 
     async def rows(self, statement: str | Query, params: Params = None) -> list[DictRow]:
@@ -182,3 +185,14 @@ class Catalog:
         """The first row of one statement, None when there is none."""
         found = await self.rows(statement, params)
         return found[0] if found else None
+
+    async def one(self, statement: str | Query, params: Params = None) -> DictRow:
+        """The row of a statement that always gives one.
+
+        Raises:
+            PermissionRefusedError: it gave none, which only row security can do.
+        """
+        found = await self.rows(statement, params)
+        if not found:
+            raise PermissionRefusedError("Your role may not do this.")
+        return found[0]

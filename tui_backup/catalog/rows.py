@@ -27,10 +27,10 @@ Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
-def _plain(kind: type[T], row: Row, **converted: Any) -> T:
+def _plain(cls: type[T], row: Row, **converted: Any) -> T:
     """A dataclass from the columns of the same names; what a query did not select keeps its default."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    return kind(**{**{name: row[name] for name in names if name in row}, **converted})
+    names = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return cls(**{**{name: row[name] for name in names if name in row}, **converted})
 
 
 def progress(row: Row) -> Progress | None:
@@ -76,9 +76,7 @@ def restore_log(row: Row) -> BackupRestoreLog:
 
 def verification(row: Row) -> Verification:
     """A row of the ``verifications`` statement."""
-    return _plain(
-        Verification, row, kind=Proof(row["kind"]), status=JobStatus(row["status"]), progress=progress(row)
-    )
+    return _plain(Verification, row, kind=Proof(row["kind"]), status=JobStatus(row["status"]), progress=progress(row))
 
 
 def backup_schedule(row: Row) -> BackupSchedule:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from tui_backup.cli.parser import Commands, add_command, folder
 
@@ -32,8 +32,8 @@ def _mark_paths(parser: argparse.ArgumentParser) -> None:
 
     for action in parser._actions:  # pyright: ignore[reportPrivateUsage]
         if isinstance(action, argparse._SubParsersAction):  # pyright: ignore[reportPrivateUsage]
-            inner: Iterable[argparse.ArgumentParser] = action.choices.values()
-            for command in inner:
+            commands = cast("Mapping[str, argparse.ArgumentParser]", cast("Any", action).choices)
+            for command in commands.values():
                 _mark_paths(command)
         elif action.type is folder:
             marked: Any = action

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from tui_backup.cli.outcome import going_on, show_failure
@@ -104,6 +104,7 @@ def _show(output: Output, log: BackupRestoreLog) -> None:
             ("Backup", str(log.backup_job_id)),
             ("Source", clean_text(log.source_name or "-")),
             ("Type", log.restore_type.value),
+            ("Target", log.target.value.replace("_", " ")),
             ("Created", local_time(log.created_at)),
             ("Started", local_time(log.started_at)),
             ("Finished", local_time(log.completed_at)),
@@ -133,7 +134,7 @@ def show_result(output: Output, log: BackupRestoreLog) -> None:
     )
     if facts := _metadata_facts(output, log):
         output.facts(facts)
-    if _part(log, "swap"):
+    if log.undo_state == "kept":
         short = str(log.id)[:8]
         output.line(f"Undo it: tui-backup restore-log undo {short}")
         output.line(f"Drop the kept old database: tui-backup restore-log finish {short} --confirm")
@@ -149,15 +150,20 @@ def _metadata_facts(output: Output, log: BackupRestoreLog) -> list[tuple[str, st
     from tui_backup.services.utilities import clean_text
 
     facts: list[tuple[str, str | Cell]] = []
-    if database := log.metadata.get("database"):
-        schema = f", schema {log.metadata['schema']}" if log.metadata.get("schema") else ""
-        facts.append(("Restored into", clean_text(f"{database}{schema}")))
+    if database := log.metadata.get("database") or log.target_database:
+        schema = f", schema {log.target_schema}" if log.target_schema else ""
+        facts.append(("Into", clean_text(f"{database}{schema}")))
     if kept := _part(log, "swap").get("kept"):
-        facts.append(("Old database", clean_text(f"kept as {kept}")))
+        said = {"undone": "has its name again", "finished": "dropped"}.get(log.undo_state, f"kept as {kept}")
+        facts.append(("Old database", clean_text(said)))
     if compare := _part(log, "compare"):
         is_identical = compare.get("identical")
         word = "identical with the backup" if is_identical else "differs from the backup"
         facts.append(("Comparison", output.status("ok" if is_identical else "failed", word)))
+        differences = cast("Sequence[Mapping[str, Any]]", compare.get("differences") or ())
+        facts += [("Difference", clean_text(f"{each.get('name')}: {each.get('message')}")) for each in differences]
+    if log.safety_job_id:
+        facts.append(("Safety backup", str(log.safety_job_id)))
     facts += [("Warning", clean_text(str(warning))) for warning in log.metadata.get("warnings") or ()]
     return facts
 

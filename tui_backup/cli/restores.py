@@ -108,9 +108,12 @@ async def restore(context: Context, arguments: Namespace) -> int:
     async with context.session(agent=not is_planning) as session:
         job = await backups.get_backup_job_by_id(session, arguments.job)
         request = _request(arguments, job.id)
-        if is_planning:
-            plan = await restores.plan_restore(session, request)
+        plan = await restores.plan_restore(session, request)
+        if plan.refused or is_planning:
             return _show(context, plan, is_dry_run=arguments.dry_run)
+        if not context.output.is_json:
+            _show_plan(context.output, plan)
+            context.output.line()
         log = await restores.restore_from_backup(session, request)
         if arguments.wait:
             log = await _wait(context, session, log)

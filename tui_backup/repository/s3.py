@@ -45,7 +45,7 @@ from tui_backup.repository.store import DEFAULT_MAX_OBJECT_BYTES, ObjectStat
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectOutputTypeDef, HeadObjectOutputTypeDef
 
 _LOG = logging.getLogger(__name__)
 _READ_BYTES = 256 * 1024
@@ -236,7 +236,6 @@ class S3Store:
         self._client.put_object(
             Bucket=self._at.bucket,
             Key=self._prefix + key,
-            # a file object, not bytes: bytes go out in one send whose time-out covers all of it
             Body=BytesIO(content.view),
             ContentLength=content.size_bytes,
             ContentMD5=content.md5_base64,
@@ -293,12 +292,12 @@ class S3Store:
             raise DamagedError(
                 f"{key} exists in {self.location} with other content",
                 hint="Nothing was overwritten. Verify the backups of this repository.",
-                details={"key": key, "problem": "exists", "size_bytes": head["ContentLength"]},
+                details={"key": key, "problem": "exists", "size_bytes": _size(head)},
             )
         return _stat_of(key, head, content.sha256)
 
     def _same(self, key: str, head: HeadObjectOutputTypeDef, content: Content) -> bool:
-        if head["ContentLength"] != content.size_bytes:
+        if _size(head) != content.size_bytes:
             return False
         told = matches(content, head.get("ChecksumSHA256"), head.get("ETag", ""), self._limits.part_bytes)
         if told is not None:
@@ -316,7 +315,7 @@ class S3Store:
                 if error_code(error) != "InvalidRange" and http_status(error) != 416:
                     raise
                 return b""
-            return self._read_body(answer["Body"], answer["ContentLength"])
+            return self._read_body(answer["Body"], _size(answer))
 
     def _read_body(self, body: Any, size_bytes: int) -> bytes:
         """Read an answer to its end, bounded as a whole: a drip of bytes never meets the read time-out."""
@@ -365,5 +364,14 @@ class S3Store:
                     self._abort({"Bucket": self._at.bucket, **name})
 
 
+def _size(answer: HeadObjectOutputTypeDef | GetObjectOutputTypeDef) -> int:
+    """The length that an answer declares. Cut within its head it has none, and would pass for an empty object."""
+    size = answer.get("ContentLength")
+    if size is None:
+        raise StoreUnavailableError("The store's answer was cut short")
+    return size
+
+
 def _stat_of(key: str, head: HeadObjectOutputTypeDef, digest: str | None = None) -> ObjectStat:
-    return ObjectStat(key, head["ContentLength"], digest, head["LastModified"].astimezone(UTC))
+    modified = head.get("LastModified")
+    return ObjectStat(key, _size(head), digest, modified and modified.astimezone(UTC))

@@ -80,13 +80,14 @@ def translated(location: str, action: str, *, key: str | None = None) -> Generat
         key: the object it was tried on, for "missing".
     """
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
     try:
         yield
     except ClientError as error:
         raise _of_answer(error, location, action, key) from error
-    except (BotoCoreError, HTTPError, OSError) as error:
+    except (BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
         raise _of_no_answer(error, location, action) from error
 
 

@@ -260,8 +260,10 @@ class ServiceBackend:
     async def add_source(self, name: str, dsn: str, password: str | None) -> Source:
         """Register a source; a password typed apart travels in the DSN that the service takes it out of."""
         if password:
-            dsn = f"{dsn}{'&' if '?' in dsn else '?'}password={quote(password, safe='')}" if "://" in dsn else (
-                dsn + " password='" + password.replace("\\", "\\\\").replace("'", "\\'") + "'"
+            dsn = (
+                f"{dsn}{'&' if '?' in dsn else '?'}password={quote(password, safe='')}"
+                if "://" in dsn
+                else (dsn + " password='" + password.replace("\\", "\\\\").replace("'", "\\'") + "'")
             )
         return await sources.add_source(self._open_session, name, dsn)
 

@@ -109,9 +109,7 @@ def job_message(pane: Pane, job: BackupJob) -> PaneMessage:
         count = len(verification.problems)
         return PaneMessage(f"{name}: {count} damaged or missing: {what}", "Enter shows all of them.", BAD)
     if verification is not None and verification.status is JobStatus.FAILED:
-        return PaneMessage(
-            f"{name}: the check failed: {verification.error_message or '?'}", hint_of(verification), BAD
-        )
+        return PaneMessage(f"{name}: the check failed: {verification.error_message or '?'}", hint_of(verification), BAD)
     stored = f", stored in {format_bytes(job.compressed_size_bytes)}" if job.compressed_size_bytes else ""
     where = f" ({job.repository_name})" if job.repository_name else ""
     proof = PROOF_WORDS[job.proof]

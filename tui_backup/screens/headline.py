@@ -28,7 +28,8 @@ def safety_lines(board: Board, symbols: Symbols, width: int) -> tuple[Content, C
         return Content.assemble((f" {symbols.unknown} {word}", "bold"), f"  {why}"), Content("")
     if not board.connection.connected:
         line = Content.assemble(
-            (f" {symbols.unknown} UNKNOWN", STYLES[WARN]), f"  the catalog is out of reach; last known: {overview.safety}"
+            (f" {symbols.unknown} UNKNOWN", STYLES[WARN]),
+            f"  the catalog is out of reach; last known: {overview.safety}",
         )
         return line, _figures(board, overview, width)
     return _headline(board, overview, symbols, width), _figures(board, overview, width)

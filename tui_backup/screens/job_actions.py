@@ -210,7 +210,6 @@ class JobActions(DashboardScreen[None]):
             finally:
                 self._loading_older = False
 
-
     @work(group="find", exclusive=True, exit_on_error=False, description="looking for older backups")
     async def find_older(self, needle: str) -> None:
         """Look for the filter's text in jobs that are not loaded; each new key starts the wait again."""

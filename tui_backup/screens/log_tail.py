@@ -10,7 +10,9 @@ from tui_backup.widgets.text import shown
 LAST_LINES = 2000
 READ_BYTES = 1 << 20
 _SECRETS = (
-    re.compile(r"(?i)(password|passwd|pwd|secret|token|access_key)(['\"]?\s*[=:]\s*)('(?:[^'\\]|\\.)*'|\"[^\"]*\"|\S+)"),
+    re.compile(
+        r"(?i)(password|passwd|pwd|secret|token|access_key)(['\"]?\s*[=:]\s*)('(?:[^'\\]|\\.)*'|\"[^\"]*\"|\S+)"
+    ),
     re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s:/@]*)(:)([^\s@]+)(?=@)"),
 )
 

@@ -141,6 +141,7 @@ class ConfirmStep(Vertical):
     def __init__(self) -> None:
         super().__init__(id="step-4")
         self.expected: str | None = None
+        self._plan: RestorePlan | None = None
 
     @property
     def host(self) -> Host:
@@ -156,6 +157,10 @@ class ConfirmStep(Vertical):
 
     def take(self, plan: RestorePlan, request: RestoreRequest) -> None:
         """Ask for this plan; whatever was ticked or typed for another one is void."""
+        if plan is self._plan:
+            self._decide()
+            return
+        self._plan = plan
         replaces = plan.target in REPLACES
         self.expected = shown(plan.database) if replaces else None
         self.border_title = "THIS REPLACES LIVE DATA" if replaces else "Confirm the restore"

@@ -92,9 +92,7 @@ async def start_agent(config: Config, *, wait_s: float = 15) -> int:
             )
         await asyncio.sleep(_POLL_S)
     process.terminate()
-    raise WorkFailedError(
-        f"The agent did not come up within {wait_s:.0f} s.", hint=f"Its log: {config.agent_log}"
-    )
+    raise WorkFailedError(f"The agent did not come up within {wait_s:.0f} s.", hint=f"Its log: {config.agent_log}")
 
 
 def _start_log(config: Config) -> Path:

@@ -23,12 +23,12 @@ from tui_backup.errors import (
 from tui_backup.model import BackupJob, BackupJobInsert, JobStatus, JobType, Progress
 from tui_backup.services import lookup
 from tui_backup.services.new_file import new_file
+from tui_backup.services.patience import wait_until
 from tui_backup.services.repositories import free_bytes_of, get_repository
 from tui_backup.services.session import Session
 from tui_backup.services.sources import get_source, list_source_tables
 from tui_backup.services.stored import check_restorable, opened_backup, storage_allows
 from tui_backup.services.transfer import Transfer
-from tui_backup.services.patience import wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ async def create_backup_job(session: Session, job: BackupJobInsert) -> BackupJob
         raise ValidationError("job_type", f"Backups of the type {job.job_type} are not possible yet.")
     source = await get_source(session, job.source)
     repository = await get_repository(session, job.repository)
-    created = await session.catalog.row(
+    created = await session.catalog.one(
         "insert_job",
         {
             "job_type": job.job_type.value,
@@ -99,7 +99,6 @@ async def create_backup_job(session: Session, job: BackupJobInsert) -> BackupJob
             "tables": list(job.tables),
         },
     )
-    assert created is not None
     return await get_backup_job_by_id(session, created["id"])
 
 
@@ -132,9 +131,7 @@ async def get_backup_jobs(session: Session, filters: JobFilters | None = None) -
             " j.error_message, j.id::text, array_to_string(j.tags, ' '))), lower(%(text)s)) > 0"
         )
         params["text"] = wanted.text
-    found = await lookup.read(
-        session, "jobs", conditions, params, "ORDER BY j.created_at DESC, j.id LIMIT %(limit)s"
-    )
+    found = await lookup.read(session, "jobs", conditions, params, "ORDER BY j.created_at DESC, j.id LIMIT %(limit)s")
     return [rows.backup_job(row) for row in found]
 
 
@@ -162,9 +159,7 @@ async def cancel_backup_job(session: Session, job_id: UUID | str) -> BackupJob:
     return await get_backup_job_by_id(session, job.id)
 
 
-async def delete_backup_job(
-    session: Session, job_id: UUID | str, *, confirm: bool, timeout_s: float = 120
-) -> None:
+async def delete_backup_job(session: Session, job_id: UUID | str, *, confirm: bool, timeout_s: float = 120) -> None:
     """Have the agent delete a backup's files, and wait until it has.
 
     Args:

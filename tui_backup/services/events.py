@@ -149,9 +149,7 @@ class _Follower:
         return max(0.0, min([next_poll, *due]) - now)
 
     async def _clock(self) -> datetime:
-        row = await self._session.catalog.row("catalog_clock")
-        assert row is not None
-        return row["now"]
+        return (await self._session.catalog.one("catalog_clock"))["now"]
 
     async def _poll(self, since: datetime) -> tuple[datetime, bool]:
         await self._listener.probe()
@@ -232,5 +230,3 @@ class _Follower:
         self._foreign = {one: until for one, until in self._foreign.items() if until > now}
         if len(self._foreign) > _FOREIGN_MOST:
             self._foreign.clear()
-
-

@@ -34,7 +34,7 @@ async def read(
         params: their parameters.
         tail: ORDER BY and LIMIT.
     """
-    parts = [statement(name)]
+    parts: list[sql.Composable] = [statement(name)]
     if conditions:
         parts.append(sql.SQL(" WHERE ") + sql.SQL(" AND ").join(sql.SQL(text) for text in conditions))
     query = sql.Composed([*parts, sql.SQL(" "), sql.SQL(tail)])
@@ -45,9 +45,7 @@ async def read(
     return found
 
 
-async def read_one(
-    session: Session, name: str, alias: LiteralString, wanted: UUID | str, *, what: str
-) -> DictRow:
+async def read_one(session: Session, name: str, alias: LiteralString, wanted: UUID | str, *, what: str) -> DictRow:
     """The row with an id, or with the only id that starts so.
 
     Args:

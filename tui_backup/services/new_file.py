@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tui_backup.errors import AlreadyExistsError, WorkFailedError
 
 
 @contextmanager
-def new_file(output: Path) -> Iterator[Path]:
+def new_file(output: Path) -> Generator[Path]:
     """Give a part file to write; the end of the block gives it the wished name.
 
     Args:

@@ -79,7 +79,8 @@ async def add_repository(
             },
         )
         row = await cursor.fetchone()
-    assert row is not None
+    if row is None:
+        raise PermissionRefusedError("Your role may not do this.")
     return rows.repository(row)
 
 

@@ -71,7 +71,7 @@ async def restore_from_backup(session: Session, request: RestoreRequest) -> Back
         "safety_backup": request.safety_backup,
         "no_owner": request.no_owner,
     }
-    created = await session.catalog.row(
+    created = await session.catalog.one(
         "insert_restore",
         {
             "backup_job_id": job.id,
@@ -86,7 +86,6 @@ async def restore_from_backup(session: Session, request: RestoreRequest) -> Back
             "options": Jsonb(options),
         },
     )
-    assert created is not None
     return await get_restore_log_by_id(session, created["id"])
 
 
@@ -154,9 +153,7 @@ async def cancel_restore(session: Session, restore_id: UUID | str) -> BackupRest
     return await get_restore_log_by_id(session, log.id)
 
 
-async def undo_restore(
-    session: Session, restore_id: UUID | str, *, timeout_s: float = 300
-) -> BackupRestoreLog:
+async def undo_restore(session: Session, restore_id: UUID | str, *, timeout_s: float = 300) -> BackupRestoreLog:
     """Swap back to the kept old database, and wait until the agent has.
 
     Args:

@@ -55,8 +55,7 @@ async def create_backup_schedule(session: Session, schedule: BackupScheduleInser
     """
     params = await _params(session, schedule)
     params["next_run_at"] = await _next_run(session, schedule)
-    created = await session.catalog.row("insert_schedule", params)
-    assert created is not None
+    created = await session.catalog.one("insert_schedule", params)
     return await get_backup_schedule(session, created["id"])
 
 
@@ -77,9 +76,7 @@ async def get_backup_schedule(session: Session, name_or_id: UUID | str) -> Backu
         found = await lookup.read(session, "schedules", ["c.schedule_name = %(name)s"], {"name": name_or_id})
         if found:
             return rows.backup_schedule(found[0])
-    return rows.backup_schedule(
-        await lookup.read_one(session, "schedules", "c", name_or_id, what="schedule")
-    )
+    return rows.backup_schedule(await lookup.read_one(session, "schedules", "c", name_or_id, what="schedule"))
 
 
 async def update_backup_schedule(
@@ -144,9 +141,7 @@ def _as_insert(schedule: BackupSchedule) -> BackupScheduleInsert:
     )
 
 
-async def toggle_backup_schedule(
-    session: Session, schedule_id: UUID | str, is_enabled: bool
-) -> BackupSchedule:
+async def toggle_backup_schedule(session: Session, schedule_id: UUID | str, is_enabled: bool) -> BackupSchedule:
     """Switch a schedule on or off; switched on it fires at its next time, never for those that passed meanwhile."""
     return await update_backup_schedule(session, schedule_id, {"is_enabled": is_enabled})
 
@@ -193,14 +188,11 @@ async def _next_run(session: Session, schedule: BackupScheduleInsert) -> datetim
     """By the catalog's clock, which is the one that the agents fire by."""
     if not schedule.is_enabled:
         return None
-    clock = await session.catalog.row("catalog_clock")
-    assert clock is not None
+    clock = await session.catalog.one("catalog_clock")
     return next_runs(schedule.cron_expression, schedule.timezone, count=1, after=clock["now"])[0]
 
 
-def next_runs(
-    cron_expression: str, timezone: str, *, count: int = 5, after: datetime | None = None
-) -> list[datetime]:
+def next_runs(cron_expression: str, timezone: str, *, count: int = 5, after: datetime | None = None) -> list[datetime]:
     """When a schedule will fire, as aware times of its own zone.
 
     Args:

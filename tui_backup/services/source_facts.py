@@ -104,9 +104,7 @@ def look(conninfo: str, passfile: Path | None, tools_dir: Path | None) -> Source
     """
     problems: list[PlanCheck] = []
     grants: list[str] = []
-    with SourceSession(
-        conninfo, application_name="tui-backup test", stop=StopFlag(), passfile=passfile
-    ) as session:
+    with SourceSession(conninfo, application_name="tui-backup test", stop=StopFlag(), passfile=passfile) as session:
         ((database, user, is_standby, version, size_bytes),) = session.query(
             _DATABASE_SQL, what="looking at the database"
         )

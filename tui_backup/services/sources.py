@@ -88,7 +88,8 @@ async def add_source(session: Session, name: str, dsn: str, *, rpo_seconds: int 
         if password is not None:
             # before the commit: a source whose password was lost on the way must not come into being
             await asyncio.to_thread(remember, session.config.passfile, conninfo, password)
-    assert row is not None
+    if row is None:
+        raise PermissionRefusedError("Your role may not do this.")
     return rows.source(row)
 
 

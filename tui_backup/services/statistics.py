@@ -48,9 +48,7 @@ class SafetyOverview:
 
 async def get_backup_statistics(session: Session) -> BackupStatistics:
     """The catalog's own figures for our tenant."""
-    row = await session.catalog.row("statistics")
-    assert row is not None
-    return rows.statistics(row)
+    return rows.statistics(await session.catalog.one("statistics"))
 
 
 async def get_safety(session: Session) -> SafetyOverview:
@@ -61,7 +59,7 @@ async def get_safety(session: Session) -> SafetyOverview:
     # first: a row that a dead agent left running must not be counted
     await end_lost_runs(session)
     found = await session.catalog.rows("safety")
-    activity = await session.catalog.row("activity")
+    activity = await session.catalog.one("activity")
     agents = await get_agents(session)
     following = await lookup.read(
         session,
@@ -70,7 +68,6 @@ async def get_safety(session: Session) -> SafetyOverview:
         {},
         "ORDER BY c.next_run_at, c.schedule_name LIMIT 1",
     )
-    assert activity is not None
     sources = sorted((_source_safety(row) for row in found), key=_badness)
     safety, headline = _verdict(sources, agents)
     return SafetyOverview(

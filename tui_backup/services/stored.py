@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,7 +50,7 @@ async def storage_allows(session: Session, action: str) -> bool:
 
 
 @contextmanager
-def open_repository(repository: Repository) -> Iterator[Store]:
+def open_repository(repository: Repository) -> Generator[Store]:
     """The store of a repository, checked; blocking.
 
     Raises:
@@ -70,7 +70,7 @@ def open_repository(repository: Repository) -> Iterator[Store]:
 
 
 @contextmanager
-def opened_backup(repository: Repository, job: BackupJob) -> Iterator[StoredBackup]:
+def opened_backup(repository: Repository, job: BackupJob) -> Generator[StoredBackup]:
     """The manifest of a backup and a reader for it; blocking.
 
     Raises:

@@ -26,8 +26,7 @@ async def verify_backup(session: Session, job_id: UUID | str) -> Verification:
     params = {"backup_job_id": job.id}
     found = await session.catalog.row("open_verification", params)
     if found is None:
-        found = await session.catalog.row("insert_verification", params)
-    assert found is not None
+        found = await session.catalog.one("insert_verification", params)
     return await get_verification(session, found["id"])
 
 
@@ -37,9 +36,7 @@ async def get_verification(session: Session, verification_id: UUID | str) -> Ver
     Raises:
         NotFoundError: there is none.
     """
-    return rows.verification(
-        await lookup.read_one(session, "verifications", "v", verification_id, what="verification")
-    )
+    return rows.verification(await lookup.read_one(session, "verifications", "v", verification_id, what="verification"))
 
 
 async def get_latest_verification(session: Session, job_id: UUID | str) -> Verification | None:

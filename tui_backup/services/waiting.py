@@ -61,9 +61,7 @@ async def wait_for_job(
         AgentLostError: no agent is alive; the job stays queued.
         CatalogUnavailableError: the catalog stayed away for two minutes.
     """
-    return await _wait(
-        session, lambda: get_backup_job_by_id(session, job_id), on_progress, agent_patience_s
-    )
+    return await _wait(session, lambda: get_backup_job_by_id(session, job_id), on_progress, agent_patience_s)
 
 
 async def wait_for_restore(
@@ -74,9 +72,7 @@ async def wait_for_restore(
     agent_patience_s: float = AGENT_PATIENCE_S,
 ) -> BackupRestoreLog:
     """Return the restore when it has ended; see :func:`wait_for_job`."""
-    return await _wait(
-        session, lambda: get_restore_log_by_id(session, restore_id), on_progress, agent_patience_s
-    )
+    return await _wait(session, lambda: get_restore_log_by_id(session, restore_id), on_progress, agent_patience_s)
 
 
 async def wait_for_verification(
@@ -87,6 +83,4 @@ async def wait_for_verification(
     agent_patience_s: float = AGENT_PATIENCE_S,
 ) -> Verification:
     """Return the verification when it has ended; see :func:`wait_for_job`."""
-    return await _wait(
-        session, lambda: get_verification(session, verification_id), on_progress, agent_patience_s
-    )
+    return await _wait(session, lambda: get_verification(session, verification_id), on_progress, agent_patience_s)

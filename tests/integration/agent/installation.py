@@ -69,14 +69,17 @@ class Installation:
         initialize(store)
         store.close()
         with self.connect() as conn:
-            tenant = conn.execute("INSERT INTO tui_backup.tenants (tenant_name) VALUES ('acme') RETURNING id").fetchone()
+            tenant = conn.execute(
+                "INSERT INTO tui_backup.tenants (tenant_name) VALUES ('acme') RETURNING id"
+            ).fetchone()
             assert tenant
             conn.execute(
                 "INSERT INTO tui_backup.memberships (login, tenant_id, role) VALUES (%s, %s, 'admin')",
                 [LOGINS["admin"], tenant["id"]],
             )
             source = conn.execute(
-                "INSERT INTO tui_backup.sources (source_name, conninfo, tenant_id) VALUES ('shop', %s, %s) RETURNING id",
+                "INSERT INTO tui_backup.sources (source_name, conninfo, tenant_id)"
+                " VALUES ('shop', %s, %s) RETURNING id",
                 [self.source_conninfo(), tenant["id"]],
             ).fetchone()
             repository = conn.execute(
@@ -127,8 +130,9 @@ class Installation:
         process = subprocess.Popen([sys.executable, "-c", AGENT], env=env, start_new_session=True)
         self.agents.append(process)
         self.wait(
-            lambda: process.poll() is not None
-            or self.query("SELECT count(*) AS n FROM tui_backup.agents")[0]["n"] > before,
+            lambda: (
+                process.poll() is not None or self.query("SELECT count(*) AS n FROM tui_backup.agents")[0]["n"] > before
+            ),
             20,
         )
         assert process.poll() is None, (state / "log" / "agent.log").read_text()

@@ -32,9 +32,7 @@ def fill(installation: Installation, rows: int = 2000) -> None:
 def proxy(installation: Installation) -> Iterator[FaultProxy]:
     """The source is reached through this."""
     made = FaultProxy(installation.server.port)
-    installation.query(
-        "UPDATE tui_backup.sources SET conninfo = %(c)s", {"c": installation.source_conninfo(made.port)}
-    )
+    installation.query("UPDATE tui_backup.sources SET conninfo = %(c)s", {"c": installation.source_conninfo(made.port)})
     try:
         yield made
     finally:
@@ -81,9 +79,7 @@ def test_cancel_ends_it_within_five_seconds_and_leaves_nothing(installation: Ins
     assert row["error_details"]["error"] == "cancelled"
     assert not list((installation.folder / "repository").glob("*/packs/*/*"))
     left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tui-backup %' AND datname = '{}'"
-    installation.wait(
-        lambda: installation.server.execute(left.format(installation.source_database)) == [(0,)], 5
-    )
+    installation.wait(lambda: installation.server.execute(left.format(installation.source_database)) == [(0,)], 5)
 
 
 def test_a_cut_line_is_tried_again_and_counted(installation: Installation, proxy: FaultProxy) -> None:
@@ -127,9 +123,7 @@ def test_a_full_repository_fails_the_job_and_says_so(installation: Installation,
         pytest.skip("no right to mount a tmpfs")
     try:
         shutil.copytree(installation.folder / "repository", small / "repository")
-        installation.query(
-            "UPDATE tui_backup.repositories SET location = %(l)s", {"l": str(small / "repository")}
-        )
+        installation.query("UPDATE tui_backup.repositories SET location = %(l)s", {"l": str(small / "repository")})
         fill(installation, 60_000)
         installation.start_agent()
         row = installation.finished("backup_jobs", installation.backup())

@@ -41,9 +41,7 @@ def test_two_agents_fire_every_due_time_once(installation: Installation) -> None
     installation.query("UPDATE tui_backup.backup_schedules SET is_enabled = false WHERE schedule_name = 'off'")
     installation.start_agent()
     installation.start_agent()
-    installation.wait(
-        lambda: installation.query("SELECT count(*) AS n FROM tui_backup.backup_jobs")[0]["n"] >= 12, 20
-    )
+    installation.wait(lambda: installation.query("SELECT count(*) AS n FROM tui_backup.backup_jobs")[0]["n"] >= 12, 20)
     counts = installation.query(
         "SELECT s.schedule_name, count(j.id) AS n FROM tui_backup.backup_schedules s"
         " LEFT JOIN tui_backup.backup_jobs j ON j.schedule_id = s.id GROUP BY 1"

@@ -36,6 +36,8 @@ class FaultProxy:
     def __init__(self, port: int) -> None:
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
+        # small, so that a slow line is felt by the sender and not hidden in the kernel's buffers
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
         self._listener.settimeout(0.2)
         self.port: int = self._listener.getsockname()[1]
         self.fault: Fault | None = None
@@ -94,10 +96,6 @@ class FaultProxy:
     ) -> None:
         passed = 0
         block = min(65536, max(1, rate // 10)) if rate else 65536
-        if rate:
-            for one in (source, target):
-                with contextlib.suppress(OSError):
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         try:
             while data := source.recv(block):
                 if mute:

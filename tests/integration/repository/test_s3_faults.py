@@ -61,7 +61,11 @@ def test_cut_while_reading(
     direct.put("a", secrets.token_bytes(400_000))
     store = through(s3_server, bucket, proxy)
     proxy.fault = Fault(cut_answer_after=cut_after)
-    for use in (lambda: store.get("a"), lambda: store.get_range("a", 0, 400_000)):
+    uses = [lambda: store.get("a"), lambda: store.get_range("a", 0, 400_000)]
+    if cut_after < 100:
+        uses += [lambda: store.stat("a"), lambda: list(store.list())]
+    for use in uses:
+        proxy.cut_all()
         with pytest.raises(StoreUnavailableError):
             use()
 
@@ -119,10 +123,10 @@ def test_a_drip_of_bytes_ends(s3_server: S3Server, bucket: str, proxy: FaultProx
 @pytest.mark.timeout(60)
 def test_a_slow_line_is_no_dead_one(s3_server: S3Server, bucket: str, proxy: FaultProxy, direct: S3Store) -> None:
     """Sending takes longer than the connect time-out, which urllib3 puts on the socket while it sends."""
-    limits = S3Limits(connect_timeout_s=2, read_timeout_s=10, attempts=1)
-    store = through(s3_server, bucket, proxy, limits)
-    proxy.fault = Fault(upload_bytes_per_second=1_200_000)
-    data = secrets.token_bytes(6_200_000)
+    limits = S3Limits(connect_timeout_s=2, read_timeout_s=20, attempts=1)
+    store = store_at(s3_server.location(bucket, port=proxy.port), limits, max_object_bytes=40_000_000)
+    proxy.fault = Fault(upload_bytes_per_second=3_000_000)
+    data = secrets.token_bytes(16_000_000)
     began = time.monotonic()
     assert store.put("slow", data).size_bytes == len(data)
     assert time.monotonic() - began > 3
@@ -158,6 +162,16 @@ def test_what_an_endpoint_answers_has_a_name(s3_profiles: object, status: int, c
             store.get("a")
         assert type(failure.value).__name__ == kind
         assert failure.value.details["code"] == code
+
+
+def test_a_page_of_something_else(s3_profiles: object) -> None:
+    body = b"<html><body>Log in to the guest network"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with _Answering(head + body) as port, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "a")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        with pytest.raises(StoreUnavailableError):
+            list(store_at(f"s3://bucket/p?endpoint=http://127.0.0.1:{port}").list())
 
 
 def test_no_http_at_all(s3_profiles: object) -> None:

@@ -77,6 +77,7 @@ LOG = BackupRestoreLog(
         "swap": {"kept": "shop_old_1"},
         "warnings": [HOSTILE],
     },
+    undo_state="kept",
 )
 SCHEDULE = BackupSchedule(
     id=ID,
@@ -283,13 +284,18 @@ def test_a_dry_run_is_done_and_never_restores(answer: Answer, shown: Shown) -> N
 def test_a_refused_plan_exits_3_with_the_reasons(answer: Answer, shown: Shown) -> None:
     answer(backups, "get_backup_job_by_id", JOB)
     answer(restores, "plan_restore", replace(PLAN, checks=[PlanCheck("version", "refused", "the server is older")]))
-    status, _, err = shown("restore", "6f1f", "--in-place", "--dry-run", "--json")
-    assert status == 3 and "the server is older" in json.loads(err)["message"]
+    restored: list[Any] = []
+    answer(restores, "restore_from_backup", LOG, restored)
+    for word in ("--dry-run", "--confirm"):
+        status, _, err = shown("restore", "6f1f", "--in-place", word, "--json")
+        assert status == 3 and "the server is older" in json.loads(err)["message"]
+    assert restored == []
 
 
 def test_a_confirmed_restore(answer: Answer, shown: Shown) -> None:
     calls: list[Any] = []
     answer(backups, "get_backup_job_by_id", JOB)
+    answer(restores, "plan_restore", PLAN)
     answer(restores, "restore_from_backup", replace(LOG, status=JobStatus.PENDING), calls)
     answer(waiting, "wait_for_restore", LOG)
     options = ["--no-compare", "--no-safety-backup", "--no-owner", "--target-source", "other", "--notes", "night"]
@@ -319,6 +325,7 @@ def test_a_confirmed_restore(answer: Answer, shown: Shown) -> None:
 
 def test_a_failed_restore_exits_1(answer: Answer, shown: Shown) -> None:
     answer(backups, "get_backup_job_by_id", JOB)
+    answer(restores, "plan_restore", PLAN)
     answer(restores, "restore_from_backup", LOG)
     failed = replace(LOG, status=JobStatus.FAILED, error_message="lost", rollback_executed=True, rollback_at=MADE)
     answer(waiting, "wait_for_restore", failed)
@@ -332,7 +339,7 @@ def test_restore_log_list_and_show(answer: Answer, shown: Shown) -> None:
     answer(restores, "get_restore_log_by_id", LOG)
     assert "1,204,118" in shown("restore-log", "list")[1]
     out = shown("restore-log", "show", "6f1f")[1]
-    assert "Old database   kept as shop_old_1" in out and "Rolled back" in out
+    assert "Old database  kept as shop_old_1" in out and "Rolled back" in out
 
 
 DONE = Verification(
@@ -344,13 +351,23 @@ def test_verify_says_that_all_is_well(answer: Answer, shown: Shown) -> None:
     answer(verifications, "verify_backup", DONE)
     answer(waiting, "wait_for_verification", DONE)
     status, out, _ = shown("--ascii", "verify", "6f1f", "--files")
-    assert status == 0 and out == "+ ok  every file is as it was written: 1.0 KiB\n"
+    assert status == 0 and out == "+ ok  every file is as it was written: 1.0 KiB read\n"
 
 
 def test_verify_names_the_damage_and_exits_1(answer: Answer, shown: Shown) -> None:
-    problem = {"problem": "damaged", "pack": "ab12", "tables": ["public.orders", HOSTILE]}
+    problem = {
+        "kind": "damaged",
+        "pack": "ab12",
+        "blob": "cd34",
+        "belongs_to": ["public.orders", HOSTILE],
+        "reason": "x",
+    }
+    details = {"error": "damaged", "message": "1 part is damaged.", "hint": "Make a new backup now."}
+    failed = replace(
+        DONE, status=JobStatus.FAILED, problems=[problem], error_message="1 part is damaged.", error_details=details
+    )
     answer(verifications, "verify_backup", DONE)
-    answer(waiting, "wait_for_verification", replace(DONE, problems=[problem]))
+    answer(waiting, "wait_for_verification", failed)
     status, out, err = shown("verify", "6f1f", "--files")
     assert status == 1 and "public.orders" in out and "ab12" in out and "error: " in err
     status, out, err = shown("verify", "6f1f", "--files", "--json")

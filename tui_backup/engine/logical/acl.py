@@ -141,6 +141,8 @@ def apply_acl(
     conn.execute(revoke.format(kind, target, sql.SQL("PUBLIC")))
     conn.execute(revoke.format(kind, target, sql.Identifier(owner)))
     known = _known_items(conn, acl, warn)
+    if not known:
+        return
     rows = conn.execute(
         "SELECT CASE WHEN e.grantee = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(e.grantee) END,"
         " pg_catalog.pg_get_userbyid(e.grantor), e.privilege_type, e.is_grantable"

@@ -1,7 +1,6 @@
 """The database that a restore makes: created empty, marked as unfinished, given its properties last, or dropped.
 
-While it is in the making its comment says so. A rescue recognises it by that comment, whatever became of the agent, and
-nobody but its owner may connect to it.
+While it is in the making its comment says so. A rescue recognises it by that comment, whatever became of the agent.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def create_statement(database: manifest.Database, *, name: str, tablespace: str 
 
 
 def create_database(conn: Connection, database: manifest.Database, *, name: str, restore_id: UUID) -> CreatedDatabase:
-    """Create an empty database like the backup's, marked as unfinished and closed to the public.
+    """Create an empty database like the backup's, marked as unfinished.
 
     Raises:
         TargetNotEmptyError: the name is taken.
@@ -104,7 +103,9 @@ def create_database(conn: Connection, database: manifest.Database, *, name: str,
         conn.execute(
             sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier, sql.Literal(unfinished_comment(restore_id)))
         )
-        conn.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(identifier))
+        if database.acl is not None:
+            # nobody else has anything to do there yet; a database with default grants must stay without a list
+            conn.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(identifier))
     return CreatedDatabase(name=name, oid=oid, warnings=warnings)
 
 
@@ -136,9 +137,9 @@ def finish_database(
             owner = database.owner
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedObject) as error:
             warn(f"the owner {database.owner} was not put back: {error.diag.message_primary}")
-    if no_owner or database.acl is None:
+    if no_owner and database.acl is not None:
         conn.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(identifier))
-    else:
+    elif database.acl is not None:
         apply_acl(conn, sql.SQL("DATABASE"), identifier, acl=database.acl, owner=owner, warn=warn)
     if database.connection_limit != -1:
         conn.execute(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 from psycopg import sql
 
 from tui_backup import manifest
@@ -39,6 +40,22 @@ from tui_backup.engine.tools import ClientTools, find_tools
 from tui_backup.errors import NotIdenticalError, TargetVersionError, TuiBackupError, ValidationError
 from tui_backup.manifest import Contents
 from tui_backup.model import BackupReader, ProgressReport, RestoreRequest, RestoreTarget, StopFlag
+
+# A partitioned table is analysed with its partitions; one with a foreign partition would be read from elsewhere.
+ANALYZED_SQL = """
+WITH RECURSIVE foreign_above AS (
+    SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'f'
+    UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN foreign_above f ON f.oid = i.inhrelid
+), covered AS (
+    SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'p' AND oid NOT IN (SELECT oid FROM foreign_above)
+)
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_(toast|temp)'
+  AND c.oid NOT IN (SELECT oid FROM foreign_above)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN covered p ON p.oid = i.inhparent WHERE i.inhrelid = c.oid)
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+ORDER BY 1, 2
+"""
 
 _INDEX_MEMORY_MAX_KIB = 1 << 20
 _INDEX_MEMORY_MIN_KIB = 64 << 10
@@ -187,7 +204,8 @@ class _Run:
             self._load(made)
         with self.phases.phase("indexes"):
             grants = {e.id for e in self.archive.entries if e.id in selection.ids and e.is_acl}
-            self._apply(made, grants)
+            # one after another: a grant by somebody who needs another grant first
+            self._apply(made, grants, jobs=1)
             late = self._event_triggers(selection)
             post = {e.id for e in self.archive.entries if e.id in selection.ids and e.section == "post-data"} - grants
             self._apply(made, post - late)
@@ -195,8 +213,8 @@ class _Run:
             self._refresh(made, selection)
             # they would fire on what was done until here
             self._apply(made, late)
-        with self._analyzing(made) as conn:
-            conn.execute("ANALYZE")
+        with self.phases.phase("statistics"):
+            self._analyze(made)
 
     def compare(self, made: CreatedDatabase) -> None:
         """Hold the restored copy against the backup's own content."""
@@ -260,16 +278,17 @@ class _Run:
             e.id for e in self.archive.entries if e.id in selection.ids and any(d in triggers for d in e.depends)
         }
 
-    @contextmanager
-    def _analyzing(self, made: CreatedDatabase) -> Generator[Connection]:
-        with (
-            self.phases.phase("statistics"),
-            self.target.session(made.name, what="gathering statistics", stop=self.stop) as conn,
-        ):
+    def _analyze(self, made: CreatedDatabase) -> None:
+        """Fresh statistics. A table that cannot be analysed is a warning: the restore is right without."""
+        with self.target.session(made.name, what="gathering statistics", stop=self.stop) as conn:
             prepare_session(conn, bulk=True)
-            yield conn
+            for schema, name in conn.execute(ANALYZED_SQL).fetchall():
+                try:
+                    conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, name)))
+                except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.InsufficientPrivilege) as error:
+                    self.result.warnings.append(f"{schema}.{name} was not analysed: {error.diag.message_primary}")
 
-    def _apply(self, made: CreatedDatabase, ids: set[int]) -> None:
+    def _apply(self, made: CreatedDatabase, ids: set[int], *, jobs: int | None = None) -> None:
         if not ids:
             return
         with self.target.session(made.name, what="connecting to the new database") as conn:
@@ -283,7 +302,7 @@ class _Run:
             ids,
             env,
             server_major=major,
-            jobs=self.jobs,
+            jobs=jobs or self.jobs,
         )
 
     def _tablespaces_missing(self) -> bool:

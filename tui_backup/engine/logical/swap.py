@@ -288,19 +288,19 @@ def _carry_over(conn: Connection, record: SwapRecord, warnings: list[str]) -> No
     """Give the restored database what hangs on the replaced one."""
     row = conn.execute(
         "SELECT pg_catalog.pg_get_userbyid(d.datdba), d.datacl::text[], d.datconnlimit,"
-        " pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_get_userbyid(n.datdba)"
+        " pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_get_userbyid(n.datdba), n.datacl::text[]"
         " FROM pg_catalog.pg_database d, pg_catalog.pg_database n WHERE d.oid = %s AND n.oid = %s",
         (record.live_oid, record.new_oid),
     ).fetchone()
     if row is None:
         raise JobStateError(f"The databases {record.live} and {record.new} are gone.")
-    owner, acl, limit, comment, new_owner = row
+    owner, acl, limit, comment, new_owner, new_acl = row
     name = sql.Identifier(record.live)
     if owner != new_owner:
         conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(owner)))
-    if acl is None:
+    if acl is None and new_acl is not None:
         conn.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(name))
-    else:
+    elif acl != new_acl:
         apply_acl(conn, sql.SQL("DATABASE"), name, acl=acl, owner=owner, warn=warnings.append)
     conn.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(name, sql.Literal(int(limit))))
     conn.execute(comment_statement(record.live, comment))

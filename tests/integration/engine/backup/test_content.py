@@ -25,8 +25,9 @@ CREATE TABLE everything (
     twice bigint GENERATED ALWAYS AS (n::bigint * 2) STORED);
 ALTER TABLE everything DROP COLUMN gone;
 INSERT INTO everything ("Text", f, n, ts, d, i, b, j, a, m, p, mo, r, mr) VALUES
-    (E'tab\\t cr\\r lf\\n back\\\\ \\\\.', 'NaN', 1e20::numeric / 1e10, 'infinity', '4713-01-01 BC', '-1 mon 3 days 1 us',
-     '\\x00ff', '{{"k": [1, null]}}', '{{"a b", NULL, "{{}}"}}', 'it''s fine', ('x', 2), 12.34, '[1,5)', '{{[1,2),[4,9)}}'),
+    (E'tab\\t cr\\r lf\\n back\\\\ \\\\.', 'NaN', 1e20::numeric / 1e10, 'infinity', '4713-01-01 BC',
+     '-1 mon 3 days 1 us', '\\x00ff', '{{"k": [1, null]}}', '{{"a b", NULL, "{{}}"}}', 'it''s fine',
+     ('x', 2), 12.34, '[1,5)', '{{[1,2),[4,9)}}'),
     (E'\\\\.', '-Infinity', 1, '-infinity', 'infinity', NULL, '', 'null', '{{}}', 'sad',
      NULL, -0.01, 'empty', '{{}}'),
     (NULL, 0.1::float8 + 0.2, 3, '0044-03-15 12:00 BC', 'epoch', '178000000 years', NULL, NULL, NULL, NULL, NULL, NULL,

@@ -223,7 +223,7 @@ def test_a_change_committed_while_the_locks_are_awaited(
         holder.execute("COMMIT")
     backup = running.result(30)
     found = {table.name: table.rows for table in backup.contents.tables}
-    expected = {"DROP": {}, "ALTER": {"renamed": 60000}, "TRUNCATE": {"t": 0}}[statement.split()[0]]
+    expected = {"DROP": {}, "ALTER": {"renamed": 60000}, "TRUNCATE": {"t": 0}}[statement.split(maxsplit=1)[0]]
     assert found == {"other": 1, **expected}
 
 
