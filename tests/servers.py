@@ -13,6 +13,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, LiteralString, cast
 from urllib.parse import quote
@@ -250,9 +251,12 @@ class ServerPool:
         return server
 
     def close(self) -> None:
-        """Stop them all."""
-        while self._servers:
-            self._servers.popitem()[1].close()
+        """Stop them all, at once."""
+        with ThreadPoolExecutor() as threads:
+            endings = [threads.submit(server.close) for server in self._servers.values()]
+        self._servers.clear()
+        for ending in endings:
+            ending.result()
 
 
 def _start_watchdog(data_dir: Path, base: Path) -> subprocess.Popen[bytes]:

@@ -54,9 +54,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("cancel", "x", "Cancel", "Cancel the highlighted job or restore.", "tables", changes=True),
     Action("delete", "D", "Delete", "Delete the highlighted backup or schedule.", "tables", changes=True),
     Action("edit", "e", "Edit", "Edit the highlighted schedule.", "schedules", changes=True),
-    Action(
-        "toggle_schedule", "space", "On/off", "Switch the highlighted schedule on or off.", "schedules", True, "Space"
-    ),
+    Action("toggle_schedule", "space", "On/off", "Switch the schedule on or off.", "schedules", True, "Space"),
     Action("undo", "u", "Undo", "Undo the highlighted swap while the old database is kept.", "restore", True),
     Action("finish", "F", "Finish", "Drop the old database that a swap has kept.", "restore", changes=True),
     Action("log", "l", "Log", "Show the agent's log."),

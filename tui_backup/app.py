@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
 import time
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
 
 from tui_backup.actions import BY_ID
 from tui_backup.config import Config
@@ -30,6 +32,8 @@ from tui_backup.widgets.controls import use_symbols
 from tui_backup.widgets.detail_pane import PaneMessage
 from tui_backup.widgets.symbols import ASCII, BAD, UNICODE, WARN
 from tui_backup.widgets.text import shown, use_ascii
+
+Result = TypeVar("Result")
 
 TOAST_S = 6.0
 STALL_S = 3.0
@@ -97,7 +101,7 @@ class DashboardApp(App[int]):
     async def on_mount(self) -> None:
         """Paint first, then open the catalog."""
         await self.push_screen(self._main)
-        self.app_resume_signal.subscribe(self, self._resumed)
+        self.app_resume_signal.subscribe(self, self._resumed)  # pyright: ignore[reportUnknownMemberType]
         for message in self._pending:
             self.keep(message)
         self._pending.clear()
@@ -154,7 +158,7 @@ class DashboardApp(App[int]):
 
     def on_not_set_up(self, message: NotSetUp) -> None:
         """Offer to set up."""
-        self.push_screen(SetupDialog(message.error.message), lambda made: self.start_feed() if made else None)
+        self.open_screen(SetupDialog(message.error.message), lambda made: self.start_feed() if made else None)
 
     def _on_notice(self, text: str) -> None:
         self.keep(PaneMessage(text))
@@ -189,7 +193,22 @@ class DashboardApp(App[int]):
         self.toast(f"Sent the {what} to the terminal's clipboard.")
         self.keep(PaneMessage(text, f"({what}, sent to the clipboard; in tmux it needs set-clipboard on)"))
 
+    def open_screen(self, screen: Screen[Result], then: Callable[[Result | None], object] | None = None) -> None:
+        """Put a screen on top, and do something with its result."""
+
+        async def call(result: Result | None) -> None:
+            outcome = then(result) if then is not None else None
+            # A worker that was started goes on by itself.
+            if inspect.iscoroutine(outcome):
+                await outcome
+
+        self.push_screen(screen, call)
+
     # -- leaving ------------------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Leave at once."""
+        self.exit(0)
 
     async def action_quit(self) -> None:
         """Leave at once."""
@@ -210,7 +229,7 @@ class DashboardApp(App[int]):
         self._return_code = 1
         if self._exception is None:
             self._exception = error
-            self._exception_event.set()
+            self._exception_event.set()  # pyright: ignore[reportUnknownMemberType]
         self.events.critical("crash\n%s", trace(error))
         self.panic(
             Text(

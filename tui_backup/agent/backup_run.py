@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from tui_backup import __version__
-from tui_backup.agent.places import open_repository
+from tui_backup.agent.places import open_repository, password_file
 from tui_backup.agent.records import failure_columns
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.engine.logical.backup import BackupRequest, backup_database
@@ -71,7 +71,7 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
         contents = backup_database(
             BackupRequest(
                 conninfo=source["conninfo"],
-                passfile=run.config.passfile,
+                passfile=password_file(run.config, source),
                 tables=job["chosen_tables"],
                 workers=agent.workers or None,
                 lock_timeout_s=agent.lock_timeout_seconds,

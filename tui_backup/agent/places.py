@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from tui_backup.catalog.passfile import passfile_for
+from tui_backup.config import Config
 from tui_backup.errors import NotFoundError
 from tui_backup.manifest import Manifest
 from tui_backup.repository.manifests import read_manifest
@@ -33,6 +36,11 @@ def open_repository(row: Mapping[str, Any] | None) -> Store:
         store.close()
         raise
     return store
+
+
+def password_file(config: Config, source: Mapping[str, Any]) -> Path | None:
+    """The product's passfile where it holds this source's password; libpq's own places count otherwise."""
+    return passfile_for(config.passfile, source["conninfo"])
 
 
 @dataclass(frozen=True, slots=True)

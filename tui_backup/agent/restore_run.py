@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
-from tui_backup.agent.places import OpenBackup, open_backup
+from tui_backup.agent.places import OpenBackup, open_backup, password_file
 from tui_backup.agent.records import failure_columns
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.agent.safety_backup import make_safety_backup
@@ -110,26 +110,26 @@ def _restore(
         contents, reader = backup.manifest.contents, backup.reader
         if request.target is RestoreTarget.SIDE_SCHEMA:
             return restore_side_schema(
-                request, contents, reader, source["conninfo"], restore_id=run.claim.id, **_session(run)
+                request, contents, reader, source["conninfo"], restore_id=run.claim.id, **_session(run, source)
             )
         lock_timeout_s = run.config.settings.agent.lock_timeout_seconds
         return restore_in_place(
-            request, contents, reader, source["conninfo"], lock_timeout_s=lock_timeout_s, **_session(run)
+            request, contents, reader, source["conninfo"], lock_timeout_s=lock_timeout_s, **_session(run, source)
         )
 
 
 class _Session(TypedDict):
-    passfile: Path
+    passfile: Path | None
     application_name: str
     progress: ProgressReport
     stop: StopFlag
     jobs: int
 
 
-def _session(run: Run) -> _Session:
+def _session(run: Run, source: Mapping[str, Any]) -> _Session:
     """What every way of restoring takes."""
     return {
-        "passfile": run.config.passfile,
+        "passfile": password_file(run.config, source),
         "application_name": run.claim.application_name,
         "progress": run.counter,
         "stop": run.stop,
@@ -145,9 +145,9 @@ def _into_database(run: Run, request: RestoreRequest, backup: OpenBackup, source
         backup.reader,
         source["conninfo"],
         restore_id=run.claim.id,
-        work_name=_work_name(run) if request.target is RestoreTarget.SWAP else request.database,
+        work_name=request.database or _work_name(run),
         tools_dir=Path(bin_dir) if bin_dir else None,
-        **_session(run),
+        **_session(run, source),
     )
 
 
@@ -156,7 +156,7 @@ def _work_name(run: Run) -> str:
 
 
 def _target(run: Run, source: Mapping[str, Any]) -> Target:
-    return Target(source["conninfo"], run.config.passfile, run.claim.application_name)
+    return Target(source["conninfo"], password_file(run.config, source), run.claim.application_name)
 
 
 async def _swap(

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from tui_backup.agent.places import password_file
 from tui_backup.agent.records import patiently
 from tui_backup.agent.runs import Runner
 from tui_backup.engine.logical.swap import SwapRecord, SwapState, finish_swap, inspect_swap, undo_swap
@@ -30,7 +31,8 @@ async def undo_or_finish(runner: Runner, restore_id: UUID) -> None:
     try:
         if source is None:
             raise NotFoundError("The source that was restored is not in the catalog any more.")
-        target = Target(source["conninfo"], runner.config.passfile, f"tui-backup undo {restore_id.hex[:12]}")
+        passfile = password_file(runner.config, source)
+        target = Target(source["conninfo"], passfile, f"tui-backup undo {restore_id.hex[:12]}")
         state, news = await asyncio.to_thread(_act, target, row)
     except TuiBackupError as exc:
         log.warning("restore %s: %s: %s", restore_id, row["undo_state"], exc.message)

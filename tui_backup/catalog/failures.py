@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
@@ -39,7 +39,7 @@ _NAME_RULE = "A name starts with a letter or digit and holds up to 63 letters, d
 
 
 @contextmanager
-def catalog_errors() -> Iterator[None]:
+def catalog_errors() -> Generator[None]:
     """Turn driver errors raised inside into typed ones, the cause kept.
 
     Raises:
@@ -98,7 +98,8 @@ def _from_constraint(exc: psycopg.Error, said: str) -> TuiBackupError:
     constraint = exc.diag.constraint_name or ""
     if isinstance(exc, pg.UniqueViolation):
         return AlreadyExistsError(_TAKEN.get(constraint, "It exists already."))
-    if isinstance(exc, pg.ForeignKeyViolation):
+    # RESTRICT has a state of its own from PostgreSQL 18 on
+    if isinstance(exc, (pg.ForeignKeyViolation, pg.RestrictViolation)):
         if said.startswith("update or delete"):
             user = _user_of(exc)
             return JobStateError(f"It is still in use by {user}.", hint=f"Remove those {user} first.")

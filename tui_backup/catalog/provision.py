@@ -142,8 +142,7 @@ async def ensure_tenant(connection: Connection, tenant: str, admin_login: str) -
             "INSERT INTO tui_backup.tenants (tenant_name) VALUES (%s) ON CONFLICT (tenant_name) DO NOTHING", (tenant,)
         )
         cursor = await connection.execute("SELECT id FROM tui_backup.tenants WHERE tenant_name = %s", (tenant,))
-        row = await cursor.fetchone()
-        assert row is not None
+        (row,) = await cursor.fetchall()
         await connection.execute(
             "INSERT INTO tui_backup.memberships (login, tenant_id, role) VALUES (%s, %s, 'admin')"
             " ON CONFLICT (login, tenant_id) DO NOTHING",

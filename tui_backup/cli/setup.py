@@ -24,6 +24,8 @@ the login that shall own it (with CREATEROLE); `-` reads it from standard input.
 Both are safe to run again.
 """
 
+_OWNER_PROMPT = "Connection string of the catalog's owner"
+
 
 def add_commands(commands: Commands) -> None:
     """Add `init`, `upgrade`, `doctor`, `demo`."""
@@ -32,9 +34,11 @@ def add_commands(commands: Commands) -> None:
         "--catalog", metavar="DSN", help="keep the catalog on this server (libpq connection string, or -)"
     )
     init.add_argument("--agent-dsn", metavar="DSN", help="with --catalog: connection string for the agent's login")
+    init.add_argument("--agent-login", metavar="NAME", help="with --catalog: the agent's role, made when missing")
     init.add_argument("--admin-login", metavar="NAME", help="with --catalog: role that becomes the tenant's admin")
     init.add_argument("--tenant", metavar="NAME", help="with --catalog: name of the tenant (default: main)")
-    add_command(commands, "upgrade", upgrade, "bring the catalog up to this program's version")
+    upgrading = add_command(commands, "upgrade", upgrade, "bring the catalog up to this program's version")
+    upgrading.add_argument("--catalog", metavar="DSN", help="catalog on a server: connection string of its owner, or -")
     add_command(commands, "doctor", examine, "look at everything the program needs; exit status 1 when it cannot work")
     demo = add_command(commands, "demo", run_demo, "back up, lose and restore a sample database", is_printing=False)
     demo.add_argument("--dir", metavar="DIR", type=folder, help="keep everything in this folder")
@@ -48,13 +52,13 @@ def add_commands(commands: Commands) -> None:
 def initialise(context: Context, arguments: Namespace) -> Coroutine[Any, Any, None]:
     """Set up an embedded catalog, or one on a server."""
     if arguments.catalog is None:
-        for option in ("agent_dsn", "admin_login", "tenant"):
+        for option in ("agent_dsn", "agent_login", "admin_login", "tenant"):
             if getattr(arguments, option) is not None:
                 name = option.replace("_", "-")
                 raise UsageError(f"--{name} belongs to --catalog.", hint="Add --catalog DSN, or leave it out.")
         return _initialise(context, arguments, None)
     # read before the event loop runs: within it, Ctrl-C would not end the read
-    dsn = read_dsn(arguments.catalog, "Connection string of the catalog's owner")
+    dsn = read_dsn(arguments.catalog, _OWNER_PROMPT)
     return _initialise(context, arguments, dsn)
 
 
@@ -69,6 +73,7 @@ async def _initialise(context: Context, arguments: Namespace, dsn: str | None) -
             context.config,
             dsn,
             agent_dsn=arguments.agent_dsn or "",
+            agent_login=arguments.agent_login or "",
             tenant=arguments.tenant or "main",
             admin_login=arguments.admin_login or "",
             notice=notice,
@@ -103,11 +108,16 @@ def _show_next(context: Context, result: InitResult) -> None:
     )
 
 
-async def upgrade(context: Context, arguments: Namespace) -> None:
+def upgrade(context: Context, arguments: Namespace) -> Coroutine[Any, Any, None]:
     """Apply the migrations that the catalog lacks."""
+    dsn = read_dsn(arguments.catalog, _OWNER_PROMPT) if arguments.catalog else ""
+    return _upgrade(context, dsn)
+
+
+async def _upgrade(context: Context, dsn: str) -> None:
     from tui_backup.services import setup
 
-    applied = await setup.upgrade(context.config, notice=context.output.note)
+    applied = await setup.upgrade(context.config, dsn=dsn, notice=context.output.note)
     if context.output.is_json:
         context.output.data(applied)
     elif applied:

@@ -38,7 +38,8 @@ async def show_statistics(context: Context, arguments: Namespace) -> None:
 def _show(output: Output, figures: BackupStatistics, overview: SafetyOverview) -> None:
     from tui_backup.services.utilities import clean_text, format_age, format_bytes, format_duration
 
-    output.line(output.paint(Cell(clean_text(overview.headline), overview.safety.value)))
+    word = overview.safety.value
+    output.line(f"{output.paint(output.status(word))}  {clean_text(overview.headline)}")
     output.line()
     output.table(
         [

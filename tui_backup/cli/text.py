@@ -20,6 +20,10 @@ GLYPHS = {
     "ok": ("✓", "+"),
     "warning": ("▲", "!"),
     "refused": ("✗", "X"),
+    "SAFE": ("✓", "+"),
+    "AT RISK": ("▲", "!"),
+    "NOT SAFE": ("✗", "X"),
+    "UNKNOWN": ("?", "?"),
 }
 
 _COLOURS = {

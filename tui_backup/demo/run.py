@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -57,7 +56,7 @@ def run_demo(directory: Path | None, *, reset: bool, headless: bool, drop: str |
         previous = signal.signal(signal.SIGTERM, _interrupt)
         try:
             say = _Steps()
-            _prepare(config, say)
+            config = _prepare(folder, say)
             if headless:
                 return asyncio.run(_prove(config, say))
             return _open_dashboard(config, folder)
@@ -86,24 +85,36 @@ class _Steps:
         self._since = now
 
 
-def _prepare(config: Config, say: _Steps) -> None:
-    quiet: Callable[[str], None] = lambda _text: None  # noqa: E731
-    asyncio.run(setup.init_embedded(config, notice=quiet))
+def _prepare(folder: Path, say: _Steps) -> Config:
+    config = demo_config(folder)
+    asyncio.run(setup.init_embedded(config))
+    config = demo_config(folder)
     say("embedded PostgreSQL and catalog are up")
     server = EmbeddedPostgres(config.state_dir)
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn:
         if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
             say(f"sample source `{DATABASE}` is there from an earlier run")
         else:
-            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-            with psycopg.connect(server.conninfo(DATABASE)) as shop:
-                create_shop(shop)
-            with psycopg.connect(server.conninfo(DATABASE), autocommit=True) as shop:
-                shop.execute("ANALYZE")
-                say(f"sample source `{DATABASE}`: {len(TABLES)} tables, 3 tenants", **_shop_size(shop))
-    agents.start_agent(config)
-    asyncio.run(_add_source(config, server.conninfo(DATABASE)))
+            size = _make_shop(conn, server)
+            say(f"sample source `{DATABASE}`: {len(TABLES)} tables, 3 tenants", **size)
+    asyncio.run(_start_agent_and_add_source(config, server.conninfo(DATABASE)))
     say("agent runs, source added")
+    return config
+
+
+def _make_shop(conn: psycopg.Connection[Any], server: EmbeddedPostgres) -> dict[str, int]:
+    """Fill a database under another name first: a run that is cut off must not leave half a shop."""
+    making = f"{DATABASE}_in_the_making"
+    conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(making)))
+    conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(making)))
+    with psycopg.connect(server.conninfo(making)) as shop:
+        create_shop(shop)
+    with psycopg.connect(server.conninfo(making), autocommit=True) as shop:
+        shop.execute("VACUUM ANALYZE")
+        size = _shop_size(shop)
+    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    conn.execute(rename.format(sql.Identifier(making), sql.Identifier(DATABASE)))
+    return size
 
 
 def _shop_size(conn: psycopg.Connection[Any]) -> dict[str, int]:
@@ -114,7 +125,8 @@ def _shop_size(conn: psycopg.Connection[Any]) -> dict[str, int]:
     return {"rows": row[0], "bytes_": row[1]} if row else {}
 
 
-async def _add_source(config: Config, conninfo: str) -> None:
+async def _start_agent_and_add_source(config: Config, conninfo: str) -> None:
+    await agents.start_agent(config)
     async with await open_session(config) as session:
         try:
             await sources.get_source(session, SOURCE)
@@ -133,6 +145,9 @@ async def _prove(config: Config, say: _Steps) -> int:
         compared = log.metadata.get("compare") or {}
         say(f"compared with the backup: {compared.get('tables', 0)} tables", rows=compared.get("rows"))
         identical = bool(compared.get("identical"))
+        if identical:
+            await restores.finish_restore(session, log.id, confirm=True)
+            say(f"the old database, kept as {log.metadata['swap']['kept']}, dropped")
     print("IDENTICAL: the restored database equals the backup." if identical else "NOT IDENTICAL: see above.")
     return 0 if identical else 1
 
@@ -195,7 +210,7 @@ def _tidy_up(config: Config) -> None:
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
-            agents.stop_agent(config)
+            asyncio.run(agents.stop_agent(config))
         except TuiBackupError as exc:
             print(f"The demo's agent could not be stopped: {exc.message}", file=sys.stderr)
         EmbeddedPostgres(config.state_dir).stop()

@@ -45,7 +45,7 @@ from tui_backup.repository.store import DEFAULT_MAX_OBJECT_BYTES, ObjectStat
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectOutputTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
 
 _LOG = logging.getLogger(__name__)
 _READ_BYTES = 256 * 1024
@@ -196,6 +196,8 @@ class S3Store:
             Bucket=self._at.bucket, Prefix=self._prefix + prefix
         )
         for page in pages:
+            if "IsTruncated" not in page:
+                raise StoreUnavailableError(f"{self.location} answered something that is no list of objects")
             for entry in page.get("Contents", []):
                 key = entry.get("Key", "").removeprefix(self._prefix)
                 # other programs' folder marks and hidden names are no objects of ours
@@ -256,7 +258,7 @@ class S3Store:
                     ContentLength=part.size_bytes,
                     ContentMD5=part.md5_base64,
                 )
-                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+                parts.append({"PartNumber": number, "ETag": answer.get("ETag", "")})
             self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)
         except BaseException:
             self._abort(upload)
@@ -315,7 +317,7 @@ class S3Store:
                 if error_code(error) != "InvalidRange" and http_status(error) != 416:
                     raise
                 return b""
-            return self._read_body(answer["Body"], _size(answer))
+            return self._read_body(answer["Body"], answer["ContentLength"])
 
     def _read_body(self, body: Any, size_bytes: int) -> bytes:
         """Read an answer to its end, bounded as a whole: a drip of bytes never meets the read time-out."""
@@ -364,12 +366,11 @@ class S3Store:
                     self._abort({"Bucket": self._at.bucket, **name})
 
 
-def _size(answer: HeadObjectOutputTypeDef | GetObjectOutputTypeDef) -> int:
-    """The length that an answer declares. Cut within its head it has none, and would pass for an empty object."""
-    size = answer.get("ContentLength")
-    if size is None:
+def _size(head: HeadObjectOutputTypeDef) -> int:
+    """The length that an answer declares; cut within its head it declares none."""
+    if "ContentLength" not in head:
         raise StoreUnavailableError("The store's answer was cut short")
-    return size
+    return head["ContentLength"]
 
 
 def _stat_of(key: str, head: HeadObjectOutputTypeDef, digest: str | None = None) -> ObjectStat:

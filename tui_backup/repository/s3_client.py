@@ -50,7 +50,7 @@ def make_client(at: S3Location, limits: S3Limits, *, signed: bool = True) -> S3C
         options["signature_version"] = UNSIGNED
     with translated(str(at), "reach"):
         session = boto3.Session(profile_name=at.profile if signed else None, region_name=at.region)
-        return cast("Any", session).client(
+        client: S3Client = cast("Any", session).client(
             "s3",
             endpoint_url=at.endpoint,
             # AWS wants a region only to sign; other stores do not care which
@@ -66,3 +66,21 @@ def make_client(at: S3Location, limits: S3Limits, *, signed: bool = True) -> S3C
                 **options,
             ),
         )
+        client.meta.events.register("before-parse.s3", _refuse_cut_head)
+        return client
+
+
+def _refuse_cut_head(response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
+    """Refuse an answer that does not say where it ends.
+
+    A connection that breaks within the head of an answer leaves a head that parses. Its missing rest would pass for an
+    empty object or, worse, for an empty list: then nothing would seem to be stored, and a sweep would believe it.
+    """
+    from botocore.exceptions import ConnectionClosedError
+
+    headers = response_dict["headers"]
+    is_head = operation_model.http.get("method") == "HEAD"
+    with_body = response_dict["status_code"] in (200, 206) and not is_head
+    if not with_body or "content-length" in headers or "transfer-encoding" in headers:
+        return
+    raise ConnectionClosedError(endpoint_url="the store")

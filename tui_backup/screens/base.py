@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -90,9 +90,9 @@ def text(content: str | Content, *, id: str | None = None, classes: str = "") ->
     return Label(content if isinstance(content, Content) else Content(shown_lines(content)), id=id, classes=classes)
 
 
-def set_text(label: Widget, content: str | Content) -> None:
+def set_text(widget: Widget, content: str | Content) -> None:
     """Change a label made by text(), only when it differs (an equal update would repaint)."""
-    assert isinstance(label, Label)
+    label = cast(Label, widget)
     fresh = content if isinstance(content, Content) else Content(shown_lines(content))
     old = label.content
     if not (isinstance(old, Content) and old.is_same(fresh)):

@@ -1,4 +1,4 @@
-"""Questions before something is ended or destroyed: y/n with No focused, and the typed name for what cannot come back."""
+"""Questions before something is ended or destroyed: y/n with No focused, and the typed name for what is final."""
 
 from __future__ import annotations
 

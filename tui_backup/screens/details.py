@@ -106,7 +106,7 @@ class DetailsScreen(DashboardScreen[None]):
 
     def action_log(self) -> None:
         """The agent's log."""
-        self.app.push_screen(LogScreen(self.host.config.agent_log))
+        self.host.open_screen(LogScreen(self.host.config.agent_log))
 
     async def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
         """A hint was clicked."""

@@ -29,7 +29,7 @@ def safety_lines(board: Board, symbols: Symbols, width: int) -> tuple[Content, C
     if not board.connection.connected:
         line = Content.assemble(
             (f" {symbols.unknown} UNKNOWN", STYLES[WARN]),
-            f"  the catalog is out of reach; last known: {overview.safety}",
+            f"  the catalog is out of reach; last known {overview.safety}",
         )
         return line, _figures(board, overview, width)
     return _headline(board, overview, symbols, width), _figures(board, overview, width)

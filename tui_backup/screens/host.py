@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar, cast
 
 from textual.dom import DOMNode
+from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from tui_backup.config import Config
@@ -14,6 +15,8 @@ from tui_backup.screens.board import Board
 from tui_backup.screens.feed import Feed
 from tui_backup.widgets.detail_pane import PaneMessage
 from tui_backup.widgets.symbols import Symbols
+
+Result = TypeVar("Result")
 
 
 class Host(Protocol):
@@ -45,6 +48,14 @@ class Host(Protocol):
         """Send a text to the terminal's clipboard and show it."""
         ...
 
+    def open_screen(self, screen: Screen[Result], then: Callable[[Result | None], object] | None = None) -> None:
+        """Put a screen on top, and do something with its result."""
+        ...
+
+    def leave(self) -> None:
+        """End the dashboard."""
+        ...
+
     def start_feed(self) -> None:
         """Open the catalog and follow it (again)."""
         ...
@@ -57,5 +68,6 @@ def host_of(node: DOMNode) -> Host:
 
 def report_worker(node: DOMNode, event: Worker.StateChanged) -> None:
     """Show the failure of a worker: it must neither end the app nor be lost."""
-    if event.state is WorkerState.ERROR and event.worker.error is not None:
-        host_of(node).report(event.worker.error, doing=event.worker.description)
+    worker = cast(Worker[object], event.worker)  # pyright: ignore[reportUnknownMemberType]
+    if event.state is WorkerState.ERROR and worker.error is not None:
+        host_of(node).report(worker.error, doing=worker.description)

@@ -108,7 +108,7 @@ class JobActions(DashboardScreen[None]):
 
     def action_help(self) -> None:
         """Keys."""
-        self.app.push_screen(HelpDialog(self.host.key_names, read_only=self.host.read_only))
+        self.host.open_screen(HelpDialog(self.host.key_names, read_only=self.host.read_only))
 
     def action_palette(self) -> None:
         """Every action by name."""
@@ -118,11 +118,11 @@ class JobActions(DashboardScreen[None]):
             if action:
                 await self.run_action(action)
 
-        self.app.push_screen(dialog, run)
+        self.host.open_screen(dialog, run)
 
     def action_log(self) -> None:
         """The agent's log."""
-        self.app.push_screen(LogScreen(self.host.config.agent_log))
+        self.host.open_screen(LogScreen(self.host.config.agent_log))
 
     def action_pause(self) -> None:
         """Stop or go on."""
@@ -151,7 +151,7 @@ class JobActions(DashboardScreen[None]):
 
     def action_add_source(self) -> None:
         """Register a database."""
-        self.app.push_screen(AddSourceDialog(), self._source_added)
+        self.host.open_screen(AddSourceDialog(), self._source_added)
 
     def _source_added(self, name: str | None) -> None:
         if name:
@@ -160,7 +160,7 @@ class JobActions(DashboardScreen[None]):
 
     def action_quit(self) -> None:
         """Leave at once."""
-        self.app.exit(0)
+        self.host.leave()
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
@@ -175,9 +175,9 @@ class JobActions(DashboardScreen[None]):
         pane = self.pane
         restore, job, schedule = pane.restore(), pane.job(), pane.schedule()
         if restore is not None:
-            self.app.push_screen(RestoreDetailsScreen(restore.id))
+            self.host.open_screen(RestoreDetailsScreen(restore.id))
         elif job is not None:
-            self.app.push_screen(JobDetailsScreen(job.id))
+            self.host.open_screen(JobDetailsScreen(job.id))
         elif schedule is not None and not self.host.read_only:
             self.action_edit()
 
@@ -224,10 +224,10 @@ class JobActions(DashboardScreen[None]):
         if self.host.board.source_count == 0:
             self.action_add_source()
         elif self.pane.id == "schedules":
-            self.app.push_screen(ScheduleForm(), self._schedule_saved)
+            self.host.open_screen(ScheduleForm(), self._schedule_saved)
         else:
             job = self.pane.job()
-            self.app.push_screen(NewBackupDialog(source=job.source_name if job else None), self._job_made)
+            self.host.open_screen(NewBackupDialog(source=job.source_name if job else None), self._job_made)
 
     def _job_made(self, job: BackupJob | None) -> None:
         if job is not None:
@@ -250,7 +250,7 @@ class JobActions(DashboardScreen[None]):
         job = self.pane.job()
         if self._refused("restore") or job is None:
             return
-        self.app.push_screen(RestoreWizard(job.id), self._restore_left)
+        self.host.open_screen(RestoreWizard(job.id), self._restore_left)
 
     def _restore_left(self, restore_id: UUID | None) -> None:
         if restore_id is not None:
@@ -261,14 +261,13 @@ class JobActions(DashboardScreen[None]):
 
     def action_cancel(self) -> None:
         """Ask, then cancel."""
-        if self._refused("cancel"):
-            return
         row = self.pane.restore() or self.pane.job()
-        assert row is not None
+        if self._refused("cancel") or row is None:
+            return
         what = "restore" if isinstance(row, BackupRestoreLog) else "backup"
         detail = "What it has stored so far is not used." if what == "backup" else "The target stays as it was before."
         dialog = ConfirmDialog(f"Cancel this {what} of {row.source_name}?", detail, yes=f"Cancel the {what}")
-        self.app.push_screen(dialog, lambda yes: self._cancel(row) if yes else None)
+        self.host.open_screen(dialog, lambda yes: self._cancel(row) if yes else None)
 
     @work(group="cancel", exit_on_error=False, description="cancelling")
     async def _cancel(self, row: BackupJob | BackupRestoreLog) -> None:
@@ -287,7 +286,7 @@ class JobActions(DashboardScreen[None]):
         if schedule is not None:
             question = f"Delete schedule {schedule.schedule_name}?"
             dialog = ConfirmDialog(question, "Its backups stay. Nothing starts by itself any more.", yes="Delete")
-            self.app.push_screen(dialog, lambda yes: self._delete_schedule(schedule) if yes else None)
+            self.host.open_screen(dialog, lambda yes: self._delete_schedule(schedule) if yes else None)
         elif job is not None:
             self._ask_delete_job(job)
 
@@ -303,7 +302,7 @@ class JobActions(DashboardScreen[None]):
             detail += f" {left} other backup(s) of this source stay." if left else " IT IS THE LAST GOOD BACKUP."
         name = job.backup_name or job.source_name or str(job.id)[:8]
         dialog = TypedConfirmDialog("Delete this backup?", detail, name)
-        self.app.push_screen(dialog, lambda yes: self._delete_job(job) if yes else None)
+        self.host.open_screen(dialog, lambda yes: self._delete_job(job) if yes else None)
 
     @work(group="delete", exit_on_error=False, description="deleting a backup")
     async def _delete_job(self, job: BackupJob) -> None:
@@ -318,7 +317,7 @@ class JobActions(DashboardScreen[None]):
         """Edit the highlighted schedule."""
         schedule = self.pane.schedule()
         if not self._refused("edit") and schedule is not None:
-            self.app.push_screen(ScheduleForm(schedule), self._schedule_saved)
+            self.host.open_screen(ScheduleForm(schedule), self._schedule_saved)
 
     def _schedule_saved(self, schedule: BackupSchedule | None) -> None:
         if schedule is not None:
@@ -336,7 +335,7 @@ class JobActions(DashboardScreen[None]):
             return
         question = f"Switch {schedule.schedule_name} off?"
         dialog = ConfirmDialog(question, "Its backups no longer start by themselves.", yes="Switch off")
-        self.app.push_screen(dialog, lambda yes: self._toggle(schedule) if yes else None)
+        self.host.open_screen(dialog, lambda yes: self._toggle(schedule) if yes else None)
 
     @work(group="toggle", exit_on_error=False, description="switching a schedule")
     async def _toggle(self, schedule: BackupSchedule) -> None:
@@ -362,7 +361,7 @@ class JobActions(DashboardScreen[None]):
             "its sessions end. The restored one is kept aside."
         )
         dialog = ConfirmDialog("Undo this swap?", detail, yes="Swap back")
-        self.app.push_screen(dialog, lambda yes: self._undo(log) if yes else None)
+        self.host.open_screen(dialog, lambda yes: self._undo(log) if yes else None)
 
     @work(group="undo", exit_on_error=False, description="undoing a swap")
     async def _undo(self, log: BackupRestoreLog) -> None:
@@ -378,7 +377,7 @@ class JobActions(DashboardScreen[None]):
         name = kept_database(log) or log.target_database or "finish"
         detail = f"The old database {name} is dropped for good. After this the swap cannot be undone."
         dialog = TypedConfirmDialog("Drop the old database?", detail, name, yes="Drop it")
-        self.app.push_screen(dialog, lambda yes: self._finish(log) if yes else None)
+        self.host.open_screen(dialog, lambda yes: self._finish(log) if yes else None)
 
     @work(group="undo", exit_on_error=False, description="dropping the old database")
     async def _finish(self, log: BackupRestoreLog) -> None:

@@ -54,7 +54,6 @@ class MainScreen(JobActions, DashboardScreen[None]):
         )
         yield Line(id="safety")
         yield Line(id="figures")
-        yield Line(id="description")
         yield Line(id="state")
         yield PlainInput(placeholder="text to look for", id="filter")
         with ContentSwitcher(initial="backups", id="panes"):
@@ -98,7 +97,6 @@ class MainScreen(JobActions, DashboardScreen[None]):
         """Open one of the three tabs."""
         self.query_one("#panes", ContentSwitcher).current = name
         self.query_one("#tabs", TabBar).activate(name)
-        self.query_one("#description", Line).show(Content.styled(f" {self.pane.description}", "$text-muted"))
         self._close_filter()
         self.pane.table.focus()
         self.pane.show_state()
@@ -114,10 +112,7 @@ class MainScreen(JobActions, DashboardScreen[None]):
         who = board.identity
         title = f"tui-backup  {who.tenant_name} ({who.role})" if who else "tui-backup"
         self.query_one("#tabs", TabBar).show_title(title)
-        state = self.query_one("#state", Line)
-        words = state_content(board, self.pane, signs, read_only=self.host.read_only)
-        state.show(words)
-        state.display = bool(words.plain) and not self.query_one("#filter").display
+        self.query_one("#state", Line).show(state_content(board, self.pane, signs, read_only=self.host.read_only))
         self.detail.show_row(self.pane.row_message())
         self.query_one("#keys", KeyBar).show_hints(self._hints())
 
@@ -232,6 +227,7 @@ class MainScreen(JobActions, DashboardScreen[None]):
 
     def _close_filter(self) -> None:
         self.query_one("#filter").display = False
+        self.query_one("#state").display = True
 
     def action_leave(self) -> None:
         """Esc: leave the field and clear the filter, else mark the message read, else clear the filter."""

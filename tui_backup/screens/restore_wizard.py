@@ -57,13 +57,15 @@ class RestoreWizard(Dialog[UUID]):
         with Vertical(classes="dialog") as box:
             box.border_title = self.TITLE_TEXT
             yield text("", id="steps")
-            with VerticalScroll(classes="dialog-body", can_focus=False):
-                with ContentSwitcher(initial="step-1", id="switcher"):
-                    yield BackupStep(self._job_id)
-                    yield TargetStep()
-                    yield PlanStep()
-                    yield ConfirmStep()
-                    yield ResultStep()
+            with (
+                VerticalScroll(classes="dialog-body", can_focus=False),
+                ContentSwitcher(initial="step-1", id="switcher"),
+            ):
+                yield BackupStep(self._job_id)
+                yield TargetStep()
+                yield PlanStep()
+                yield ConfirmStep()
+                yield ResultStep()
             with Horizontal(classes="dialog-buttons"):
                 yield PlainButton("Cancel", id="cancel")
                 yield PlainButton("Back", id="back")
@@ -201,14 +203,14 @@ class RestoreWizard(Dialog[UUID]):
 
     def action_cancel_restore(self) -> None:
         """Ask, then cancel the running restore."""
-        log = self.query_one(ResultStep).log
+        log = self.query_one(ResultStep).restore
         if self._step != RESULT or log is None:
             return
         if reason := why_not_cancel(log):
             self.host.toast(reason, WARN)
             return
         dialog = ConfirmDialog("Cancel this restore?", "The target stays as it was before.", yes="Cancel the restore")
-        self.app.push_screen(dialog, lambda yes: self._cancel_restore(log.id) if yes else None)
+        self.host.open_screen(dialog, lambda yes: self._cancel_restore(log.id) if yes else None)
 
     @work(group="cancel", exit_on_error=False, description="cancelling a restore")
     async def _cancel_restore(self, restore_id: UUID) -> None:
@@ -217,7 +219,7 @@ class RestoreWizard(Dialog[UUID]):
 
     def action_undo(self) -> None:
         """Ask, then swap back."""
-        log = self.query_one(ResultStep).log
+        log = self.query_one(ResultStep).restore
         if self._step != RESULT or log is None:
             return
         if reason := why_not_undo(log):
@@ -225,7 +227,7 @@ class RestoreWizard(Dialog[UUID]):
             return
         detail = f"The old database {kept_database(log) or ''} becomes the live one again; sessions are ended."
         dialog = ConfirmDialog("Undo this swap?", detail, yes="Swap back")
-        self.app.push_screen(dialog, lambda yes: self._undo(log.id) if yes else None)
+        self.host.open_screen(dialog, lambda yes: self._undo(log.id) if yes else None)
 
     @work(group="undo", exit_on_error=False, description="undoing a swap")
     async def _undo(self, restore_id: UUID) -> None:

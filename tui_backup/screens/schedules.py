@@ -60,9 +60,7 @@ class SchedulesPane(Pane):
         schedule = self.schedule()
         if schedule is None:
             return None
-        keep = (
-            f"Keeps {schedule.retention_days or 'any number of'} days, at most {schedule.max_backups_count or 'any'}."
-        )
+        keep = f"Keeps {schedule.retention_days or 'any'} days, at most {schedule.max_backups_count or 'any'}."
         words = f"{schedule.schedule_name}: {cron_words(schedule.cron_expression)}, {schedule.timezone}"
         if schedule.last_run_status == "failed":
             why = schedule.metadata.get("last_error") or schedule.metadata.get("error") or ""

@@ -67,7 +67,7 @@ class SetupDialog(Dialog[bool]):
 
     @on(Button.Pressed, "#leave")
     def _leave(self) -> None:
-        self.app.exit(0)
+        self.host.leave()
 
     @on(Button.Pressed, "#init")
     def action_init(self) -> None:

@@ -1,4 +1,4 @@
-"""The line that says what is out of the ordinary: no catalog, old data, paused, filtered, read-only."""
+"""The line that says what is out of the ordinary: no catalog, old data, paused, filtered; else what the tab is for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seconds_words(seconds: int) -> str:
 
 
 def state_content(board: Board, pane: Pane, symbols: Symbols, *, read_only: bool) -> Content:
-    """What to say, empty when all is ordinary."""
+    """What to say; the tab's own description when all is ordinary."""
     connection = board.connection
     if connection.error is not None and not connection.connected:
         waited = seconds_words(int(board.monotonic() - connection.since))
@@ -39,6 +39,5 @@ def state_content(board: Board, pane: Pane, symbols: Symbols, *, read_only: bool
         return Content.styled(words, "$text-accent")
     if len(board.jobs) >= PAGE_ROWS and not board.all_jobs_loaded:
         return Content.styled(f" {len(board.jobs):,} newest backups loaded; G loads older ones.", "$text-muted")
-    if read_only:
-        return Content.styled(" Read-only.", "$text-muted")
-    return Content("")
+    words = f"{pane.description} Read-only." if read_only else pane.description
+    return Content.styled(f" {words}", "$text-muted")

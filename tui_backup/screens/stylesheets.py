@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def style_paths() -> list[Path]:
+def style_paths() -> list[str | PurePath]:
     """All style sheets, the base first.
 
     Raises:

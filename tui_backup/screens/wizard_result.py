@@ -34,7 +34,7 @@ class ResultStep(Vertical):
         return host_of(self)
 
     @property
-    def log(self) -> BackupRestoreLog | None:
+    def restore(self) -> BackupRestoreLog | None:
         """The restore, from the board."""
         return self.host.board.restores.get(self.restore_id) if self.restore_id else None
 
@@ -44,7 +44,7 @@ class ResultStep(Vertical):
 
     def show_log(self) -> None:
         """Show the restore as it is now."""
-        log = self.log
+        log = self.restore
         if log is None:
             return
         signs = self.host.symbols

@@ -161,27 +161,31 @@ async def init_server(
     _say(notice, "Making the catalog's tables.")
     migrations = await migrate(owner)
     async with provision.owner_connection(owner) as connection:
-        logins = (
-            (member, "tui_backup_user", None, member_dsn),
-            (agent, "tui_backup_agent", agent_password, wanted_agent),
-        )
-        for login, group, given, conninfo in logins:
-            await _server_login(config, connection, login, group, given, conninfo, notice)
+        for wanted in (
+            _Login(member, "tui_backup_user", member_dsn),
+            _Login(agent, "tui_backup_agent", wanted_agent, agent_password),
+        ):
+            await _server_login(config, connection, wanted, notice)
         tenant_id = await provision.ensure_tenant(connection, tenant, member)
     _say(notice, f"The tenant {tenant} ({tenant_id}) has the admin {member}.")
     return InitResult(tenant, member, agent, "", migrations)
 
 
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """A login that init makes or finds. ``given`` is the password that its DSN named."""
+
+    login: str
+    group: str
+    conninfo: str
+    given: str | None = None
+
+
 async def _server_login(
-    config: Config,
-    connection: provision.Connection,
-    login: str,
-    group: str,
-    given: str | None,
-    conninfo: str,
-    notice: Notice | None,
+    config: Config, connection: provision.Connection, wanted: _Login, notice: Notice | None
 ) -> None:
-    state = await provision.ensure_login(connection, login, group=group)
+    login, given, conninfo = wanted.login, wanted.given, wanted.conninfo
+    state = await provision.ensure_login(connection, login, group=wanted.group)
     password = state.password or given
     if state.password is not None:
         if given is not None:

@@ -36,7 +36,8 @@ SELECT n.nspname::text, c.relname::text,
    AND NOT EXISTS (
        SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
-          AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')))
+          AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+          AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')))
  ORDER BY 1, 2
 """
 _DATABASE_SQL = """

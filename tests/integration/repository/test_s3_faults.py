@@ -99,7 +99,7 @@ def test_an_answer_lost_after_the_put(s3_server: S3Server, bucket: str, proxy: F
 
 @pytest.mark.timeout(60)
 def test_a_server_that_takes_and_never_answers(s3_server: S3Server, bucket: str, proxy: FaultProxy) -> None:
-    store = through(s3_server, bucket, proxy, S3Limits(connect_timeout_s=1, read_timeout_s=1, attempts=2))
+    store = through(s3_server, bucket, proxy, S3Limits(connect_timeout_s=1, read_timeout_s=0.5, attempts=2))
     proxy.fault = Fault(mute=True)
     for use in (store.check, lambda: store.put("a", b"1"), lambda: store.get("a"), lambda: list(store.list())):
         began = time.monotonic()
@@ -121,11 +121,12 @@ def test_a_drip_of_bytes_ends(s3_server: S3Server, bucket: str, proxy: FaultProx
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("s3_server", ["seaweedfs"], indirect=True)
 def test_a_slow_line_is_no_dead_one(s3_server: S3Server, bucket: str, proxy: FaultProxy, direct: S3Store) -> None:
     """Sending takes longer than the connect time-out, which urllib3 puts on the socket while it sends."""
     limits = S3Limits(connect_timeout_s=2, read_timeout_s=20, attempts=1)
     store = store_at(s3_server.location(bucket, port=proxy.port), limits, max_object_bytes=40_000_000)
-    proxy.fault = Fault(upload_bytes_per_second=3_000_000)
+    proxy.fault = Fault(upload_bytes_per_second=4_000_000)
     data = secrets.token_bytes(16_000_000)
     began = time.monotonic()
     assert store.put("slow", data).size_bytes == len(data)

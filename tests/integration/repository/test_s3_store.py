@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,14 +28,26 @@ def store_at(location: str, limits: S3Limits = QUICK, max_object_bytes: int = LI
     return S3Store(at, max_object_bytes=max_object_bytes, limits=limits)
 
 
+@pytest.fixture(scope="module")
+def shared_clients() -> Iterator[dict[str, Any]]:
+    clients: dict[str, Any] = {}
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
 class TestS3(StoreSuite):
     """Objects above 6 MiB go up in parts of 5 MiB here."""
 
     @pytest.fixture
-    def store(self, s3_server: S3Server) -> Iterator[S3Store]:
-        store = store_at(s3_server.location())
-        yield store
-        store.close()
+    def store(self, s3_server: S3Server, shared_clients: dict[str, Any]) -> S3Store:
+        # making a boto3 client takes most of such a test's time
+        limits = replace(QUICK, attempts=4)
+        store = store_at(s3_server.location(), limits)
+        if s3_server.name not in shared_clients:
+            shared_clients[s3_server.name] = store._client  # pyright: ignore[reportPrivateUsage]
+        store._made = shared_clients[s3_server.name]  # pyright: ignore[reportPrivateUsage]
+        return store
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ class RowReader:
         self._lc_monetary = lc_monetary
         self._stop = stop
         self._runner = asyncio.Runner(loop_factory=new_loop)
+        self._plan: LinePlan | None = None
         self._line: Line | None = None
         self._control: Connection | None = None
         self._over = threading.Event()
@@ -64,7 +65,7 @@ class RowReader:
 
     def __enter__(self) -> RowReader:
         control = self._target.connect(self._database)
-        plan = _ReadPlan(
+        self._plan = _ReadPlan(
             conninfo=conninfo.make_conninfo(self._target.conninfo, dbname=self._database),
             passfile=self._target.passfile,
             parameters=PumpParameters.from_connection(control),
@@ -77,12 +78,6 @@ class RowReader:
             encoding=self._encoding,
         )
         self._control = control
-        try:
-            self._line = self._runner.run(open_line(plan))
-        except BaseException:
-            control.close()
-            self._runner.close()
-            raise
         self._watcher.start()
         return self
 
@@ -107,8 +102,7 @@ class RowReader:
         Returns:
             Rows sent.
         """
-        line = self._line
-        if line is None:
+        if self._plan is None:
             raise ValueError("the reader is not open")
 
         def checked(data: bytes | bytearray | memoryview) -> None:
@@ -116,18 +110,36 @@ class RowReader:
             take(data)
 
         try:
-            return self._runner.run(line.copy(query, checked))
+            if self._line is None:
+                self._line = self._runner.run(open_line(self._plan))
+            return self._runner.run(self._line.copy(query, checked))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error, OSError, TimeoutError) as error:
+            self._drop_line()
             if self._stop.reason is not None:
                 raise self._stop.reason from error
             raise restore_error(error, "reading restored rows") from error
+        except BaseException:
+            self._drop_line()
+            raise
+
+    def _drop_line(self) -> None:
+        """Break the line after a query that did not end well.
+
+        asyncpg asks the server to cancel when its consumer fails, and then waits for an answer; where the query had
+        ended by then that answer never comes, so such a connection cannot be used again.
+        """
+        line, self._line = self._line, None
+        if line is not None:
+            line.cut()
+            self._runner.run(asyncio.sleep(0))
 
     def _watch(self) -> None:
         """End a query that brings nothing once a stop is asked for."""
         while not self._over.wait(0.2):
-            if self._stop.is_set and self._line is not None and self._control is not None:
+            line = self._line
+            if self._stop.is_set and line is not None and self._control is not None:
                 with suppress(psycopg.Error, OSError):
-                    self._control.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (self._line.backend_pid,))
+                    self._control.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (line.backend_pid,))
                 self._over.wait(_CANCEL_EVERY_S)
 
 

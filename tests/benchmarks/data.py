@@ -1,0 +1,52 @@
+"""The databases that speed is measured on (BENCHMARKS.md): W1, a skewed shop, and W2, one giant table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+from psycopg import sql
+
+_FACT = """
+CREATE TABLE {name} (id bigint PRIMARY KEY, tenant_id int NOT NULL, ref bigint NOT NULL, amount numeric(12,2) NOT NULL,
+                     at timestamptz NOT NULL, note text NOT NULL, extra jsonb NOT NULL)
+"""
+_FILL = """
+INSERT INTO {name}
+SELECT g, g % 3, (g::bigint * 7919) % 20000 + 1, ((g::bigint * 31) % 1000000) / 100.0, timestamptz '2024-01-01Z' + g * interval '7 s',
+       md5(g::text) || ' ' || md5((g::bigint * 3)::text),
+       jsonb_build_object('k', g % 100, 'v', left(md5((g::bigint * 5)::text), 20))
+  FROM generate_series(1, {rows}) g
+"""
+_ROWS_A_GB = 4_600_000
+"""Rows of the fact tables that make about 1 GB of heap."""
+
+
+def _fact(conn: psycopg.Connection, name: str, rows: int) -> None:
+    table = sql.Identifier(name)
+    conn.execute(sql.SQL(_FACT).format(name=table))
+    conn.execute(sql.SQL(_FILL).format(name=table, rows=sql.Literal(rows)))
+
+
+def make_shop(conn: psycopg.Connection, scale: float) -> None:
+    """W1: 12 tables, one of them 60 %, indexes and foreign keys."""
+    total = int(_ROWS_A_GB * scale)
+    conn.execute("CREATE TABLE customers (id bigint PRIMARY KEY, name text NOT NULL)")
+    conn.execute("INSERT INTO customers SELECT g, 'customer ' || g FROM generate_series(1, 20000) g")
+    shares = (60, 12, 8, 5, 4, 3, 3, 2, 1, 1, 1)
+    for number, share in enumerate(shares):
+        _fact(conn, f"facts_{number}", total * share // 100)
+    for number in range(len(shares)):
+        table = sql.Identifier(f"facts_{number}")
+        conn.execute(sql.SQL("CREATE INDEX ON {} (tenant_id, at)").format(table))
+        conn.execute(sql.SQL("ALTER TABLE {} ADD FOREIGN KEY (ref) REFERENCES customers").format(table))
+
+
+def make_giant(conn: psycopg.Connection, scale: float) -> None:
+    """W2: one table."""
+    _fact(conn, "giant", int(_ROWS_A_GB * scale))
+    conn.execute("CREATE INDEX ON giant (tenant_id, at)")
+    conn.execute("CREATE INDEX ON giant (ref)")
+
+
+WORKS: dict[str, Callable[[psycopg.Connection, float], None]] = {"W1": make_shop, "W2": make_giant}
