@@ -14,7 +14,7 @@ Subject = Literal["jobs", "restores", "schedules", "verifications", "safety", "s
 
 
 @dataclass
-class BoardChanged(Message):
+class BoardChanged(Message, bubble=False):
     """Rows of one kind changed on the board; ``id`` None means any number of them."""
 
     subject: Subject
@@ -29,7 +29,7 @@ class NotSetUp(Message):
 
 
 @dataclass
-class Tick(Message):
+class Tick(Message, bubble=False):
     """One second has passed; ``new_minute`` when shown ages may have changed."""
 
     new_minute: bool = False

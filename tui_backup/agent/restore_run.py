@@ -145,13 +145,14 @@ def _into_database(run: Run, request: RestoreRequest, backup: OpenBackup, source
         backup.reader,
         source["conninfo"],
         restore_id=run.claim.id,
-        work_name=request.database or _work_name(run),
+        work_name=_work_name(run),
         tools_dir=Path(bin_dir) if bin_dir else None,
         **_session(run, source),
     )
 
 
 def _work_name(run: Run) -> str:
+    """The new database's name while it is in the making; no two restores share it, so a rescue may drop it."""
     return f"tui_backup_restore_{run.claim.id.hex[:12]}"
 
 
@@ -206,7 +207,7 @@ async def _settle_swap(run: Run) -> dict[str, Any]:
     state = await asyncio.to_thread(lambda: inspect_swap(target, record))
     if state is SwapState.SWAPPED:
         return {"undo_state": "kept"}
-    await asyncio.to_thread(lambda: drop_unfinished(target, run.claim.id))
+    await asyncio.to_thread(lambda: drop_unfinished(target, run.claim.id, work_name=_work_name(run)))
     return {"rollback_executed": True, "rollback_at": datetime.now(UTC)}
 
 
@@ -228,7 +229,14 @@ async def take_over_restore(run: Run) -> Mapping[str, Any] | None:
         record = SwapRecord.from_json(row["metadata"]["swap"])
         if await run.in_thread(lambda: inspect_swap(target, record)) is SwapState.SWAPPED:
             return {"target_database": record.live, "undo_state": "kept"}
-    await run.in_thread(lambda: drop_unfinished(target, run.claim.id, session_name=run.claim.lost_application_name))
+    await run.in_thread(
+        lambda: drop_unfinished(
+            target,
+            run.claim.id,
+            session_name=run.claim.lost_application_name,
+            work_name=_work_name(run),
+        )
+    )
     return {
         "status": "failed",
         **failure_columns(lost),

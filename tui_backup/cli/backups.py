@@ -93,7 +93,8 @@ def _show_completed(context: Context, job: BackupJob) -> None:
         f" ({format_bytes(job.compressed_size_bytes)} stored) in {format_duration(job.duration_seconds)}"
     )
     short = str(job.id)[:8]
-    output.line(f"Prove it: tui-backup verify {short} --files   See a restore's plan: tui-backup restore {short} …")
+    output.line(f"Prove it: tui-backup verify {short} --files")
+    output.line(f"Plan a restore: tui-backup restore {short} --into-database NAME")
 
 
 async def verify_backup(context: Context, arguments: Namespace) -> int:

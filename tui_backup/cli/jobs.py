@@ -17,7 +17,7 @@ from tui_backup.cli.parser import (
     require_confirm,
 )
 from tui_backup.cli.progress import ProgressLine
-from tui_backup.cli.text import Cell, Column, local_time
+from tui_backup.cli.text import Cell, Column, local_time, time_column
 from tui_backup.model import BackupJob, JobStatus, Proof
 
 if TYPE_CHECKING:
@@ -64,18 +64,19 @@ async def list_jobs(context: Context, arguments: Namespace) -> None:
     if context.output.is_json:
         context.output.data(jobs)
         return
-    columns = [Column("Id"), Column("Status"), Column("Source", flexible=True), Column("Type")]
-    columns += [Column("Name", flexible=True), Column("Finished"), Column("Size", right=True)]
-    columns += [Column("Took", right=True), Column("Proof")]
+    finished, times = time_column("Finished", [job.completed_at for job in jobs])
+    columns = [Column("Id"), Column("Status"), Column("Source", flexible=True), Column("Type", hide=2)]
+    columns += [Column("Name", flexible=True, hide=3), finished, Column("Size", right=True)]
+    columns += [Column("Took", right=True, hide=1), Column("Proof")]
     is_filtered = any((arguments.status, arguments.source, arguments.text))
     context.output.table(
         columns,
-        [_row(context.output, job) for job in jobs],
+        [_row(context.output, job, time) for job, time in zip(jobs, times, strict=True)],
         empty="No backup matches." if is_filtered else "No backups yet. Make one: tui-backup backup SOURCE --wait",
     )
 
 
-def _row(output: Output, job: BackupJob) -> list[str | Cell]:
+def _row(output: Output, job: BackupJob, finished: str) -> list[str | Cell]:
     from tui_backup.services.utilities import clean_text, format_bytes, format_duration
 
     return [
@@ -84,7 +85,7 @@ def _row(output: Output, job: BackupJob) -> list[str | Cell]:
         clean_text(job.source_name or "-"),
         job.job_type.value,
         clean_text(job.backup_name or ""),
-        local_time(job.completed_at),
+        finished,
         format_bytes(job.backup_size),
         format_duration(job.duration_seconds),
         _proof(job),

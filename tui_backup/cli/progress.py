@@ -67,11 +67,11 @@ class ProgressLine:
 
         if progress is None:
             return f"{self._label} {status} {format_duration(elapsed_s)}"
-        parts = [self._label]
+        # the most telling first: a narrow terminal cuts the end
+        parts = [] if self._draws else [self._label]
         if (fraction := progress.fraction) is not None:
             parts += [self._bar(fraction)] if self._draws else []
             parts.append(f"{fraction:.0%}")
-        parts.append(text.cut(clean_text(progress.phase), _PHASE_CELLS, self._output.ellipsis))
         total = f"/{format_bytes(progress.bytes_total)}" if progress.bytes_total else ""
         parts.append(f"{format_bytes(progress.bytes_done)}{total}")
         if progress.bytes_per_second:
@@ -79,8 +79,8 @@ class ProgressLine:
         parts.append(format_duration(elapsed_s))
         is_known = progress.eta_seconds is not None and elapsed_s >= _ETA_AFTER_S
         parts.append(f"ETA {format_duration(progress.eta_seconds) if is_known else 'unknown'}")
+        parts.append(text.cut(clean_text(progress.phase), _PHASE_CELLS, self._output.ellipsis))
         if progress.tables_total:
-            # last, since a narrow terminal cuts the end
             parts.append(f"{progress.tables_done}/{progress.tables_total} tables")
         return " ".join(parts)
 

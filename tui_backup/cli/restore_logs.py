@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tui_backup.cli.outcome import going_on, show_failure
 from tui_backup.cli.parser import Commands, add_command, add_confirm, add_group, count, require_confirm
-from tui_backup.cli.text import Cell, Column, local_time
+from tui_backup.cli.text import Cell, Column, local_time, time_column
 from tui_backup.model import BackupRestoreLog, JobStatus
 
 if TYPE_CHECKING:
@@ -45,13 +45,10 @@ async def list_logs(context: Context, arguments: Namespace) -> None:
     if output.is_json:
         output.data(logs)
         return
-    columns = [Column("Id"), Column("Status"), Column("Source", flexible=True), Column("Backup"), Column("Type")]
-    columns += [
-        Column("Finished"),
-        Column("Tables", right=True),
-        Column("Rows", right=True),
-        Column("Took", right=True),
-    ]
+    finished, times = time_column("Finished", [log.completed_at for log in logs])
+    columns = [Column("Id"), Column("Status"), Column("Source", flexible=True), Column("Backup", hide=3)]
+    columns += [Column("Type", hide=1), finished, Column("Tables", right=True)]
+    columns += [Column("Rows", right=True), Column("Took", right=True, hide=2)]
     output.table(
         columns,
         [
@@ -61,14 +58,14 @@ async def list_logs(context: Context, arguments: Namespace) -> None:
                 clean_text(log.source_name or "-"),
                 str(log.backup_job_id)[:8],
                 log.restore_type.value,
-                local_time(log.completed_at),
+                time,
                 _number(log.tables_restored),
                 _number(log.rows_restored),
                 format_duration(log.duration_seconds),
             ]
-            for log in logs
+            for log, time in zip(logs, times, strict=True)
         ],
-        empty="No restores yet. See a restore's plan: tui-backup restore JOB --into-database NAME",
+        empty="No restores yet. Plan one: tui-backup restore JOB --into-database NAME",
     )
 
 

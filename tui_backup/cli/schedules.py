@@ -17,7 +17,7 @@ from tui_backup.cli.parser import (
     count_or_none,
     require_confirm,
 )
-from tui_backup.cli.text import Cell, Column, local_time
+from tui_backup.cli.text import Cell, Column, local_time, time_column
 from tui_backup.errors import UsageError
 from tui_backup.model import BackupSchedule, BackupScheduleInsert, JobType
 
@@ -201,34 +201,38 @@ def _say(context: Context, schedule: BackupSchedule, done: str) -> None:
 async def list_schedules(context: Context, arguments: Namespace) -> None:
     """List the schedules."""
     from tui_backup.services import schedules
+    from tui_backup.services.utilities import clean_text
 
     async with context.session() as session:
         found = await schedules.get_backup_schedules(session)
     if context.output.is_json:
         context.output.data(found)
         return
-    columns = [Column("On"), Column("Name", flexible=True), Column("Source", flexible=True), Column("Type")]
-    columns += [Column("When", flexible=True), Column("Next"), Column("Last run"), Column("Last result")]
+    following, next_times = time_column("Next", [each.next_run_at if each.is_enabled else None for each in found])
+    last, last_times = time_column("Last run", [each.last_run_at for each in found], hide=1)
+    columns = [Column("On"), Column("Name", flexible=True), Column("Source", flexible=True), Column("Type", hide=2)]
+    columns += [Column("When", flexible=True), following, last, Column("Last result")]
     context.output.table(
         columns,
-        [_row(context.output, schedule) for schedule in found],
+        [
+            [
+                "yes" if schedule.is_enabled else "no",
+                clean_text(schedule.schedule_name),
+                clean_text(schedule.source_name or "-"),
+                schedule.job_type.value,
+                _when(schedule),
+                next_time,
+                last_time,
+                _last_result(context.output, schedule),
+            ]
+            for schedule, next_time, last_time in zip(found, next_times, last_times, strict=True)
+        ],
         empty="No schedules yet. Make one: tui-backup schedule add NAME --source SOURCE --preset daily",
     )
 
 
-def _row(output: Output, schedule: BackupSchedule) -> list[str | Cell]:
-    from tui_backup.services.utilities import clean_text
-
-    return [
-        "yes" if schedule.is_enabled else "no",
-        clean_text(schedule.schedule_name),
-        clean_text(schedule.source_name or "-"),
-        schedule.job_type.value,
-        _when(schedule),
-        local_time(schedule.next_run_at if schedule.is_enabled else None),
-        local_time(schedule.last_run_at),
-        output.status(schedule.last_run_status) if schedule.last_run_status else "-",
-    ]
+def _last_result(output: Output, schedule: BackupSchedule) -> str | Cell:
+    return output.status(schedule.last_run_status) if schedule.last_run_status else "-"
 
 
 def _when(schedule: BackupSchedule) -> str:
@@ -278,7 +282,7 @@ def _facts(output: Output, schedule: BackupSchedule) -> list[tuple[str, str | Ce
         ("Keep", f"{limit(schedule.retention_days, 'days')}, {limit(schedule.max_backups_count, 'backups')}"),
         ("Mail", clean_text(f"{mail} on {' and '.join(told) or 'nothing'}") if mail else "-"),
         ("Last run", local_time(schedule.last_run_at)),
-        ("Last result", output.status(schedule.last_run_status) if schedule.last_run_status else "-"),
+        ("Last result", _last_result(output, schedule)),
         ("Next run", local_time(schedule.next_run_at if schedule.is_enabled else None)),
     ]
 

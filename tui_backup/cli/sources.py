@@ -138,11 +138,16 @@ async def list_tables(context: Context, arguments: Namespace) -> None:
     context.output.table(
         [Column("Table", flexible=True), Column("Rows, about", right=True), Column("Size", right=True)],
         [
-            [clean_text(found.quoted_name), f"{max(0, found.rows_estimate):,}", format_bytes(found.bytes)]
+            [clean_text(found.quoted_name), _rows(found.rows_estimate, found.bytes), format_bytes(found.bytes)]
             for found in tables
         ],
         empty="The database has no tables of its own.",
     )
+
+
+def _rows(estimate: int, size_bytes: int) -> str:
+    """The server's own estimate; it has none before the first ANALYZE."""
+    return f"{estimate:,}" if estimate > 0 or size_bytes == 0 else "unknown"
 
 
 async def remove_source(context: Context, arguments: Namespace) -> None:

@@ -44,6 +44,7 @@ _COLOURS = {
 }
 
 _MIN_FLEXIBLE = 8
+_GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,19 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table column. A flexible one is cut where a terminal is too narrow."""
+    """A table column.
+
+    Args:
+        title: heading.
+        right: align to the right.
+        flexible: may be cut where a terminal is too narrow.
+        hide: may be left out there, the lowest number first; 0 never.
+    """
 
     title: str
     right: bool = False
     flexible: bool = False
+    hide: int = 0
 
 
 def is_utf8_locale(env: Mapping[str, str]) -> bool:
@@ -138,6 +147,7 @@ def table(
         for at, column in enumerate(columns)
     ]
     if width is not None:
+        columns, rows, widths = _without_hidden(columns, rows, widths, width)
         _shrink(columns, widths, width)
     lines = [_line(columns, [column.title for column in columns], widths, ellipsis, colours)]
     lines += [_line(columns, row, widths, ellipsis, colours) for row in rows]
@@ -148,9 +158,26 @@ def _text(cell: str | Cell) -> str:
     return cell if isinstance(cell, str) else cell.text
 
 
+def _without_hidden(
+    columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]], widths: list[int], width: int
+) -> tuple[Sequence[Column], Sequence[Sequence[str | Cell]], list[int]]:
+    """Leave columns out until the narrowest form of the others fits."""
+
+    def narrowest(at: int) -> int:
+        return min(widths[at], _MIN_FLEXIBLE) if columns[at].flexible else widths[at]
+
+    shown = list(range(len(columns)))
+    while sum(narrowest(at) for at in shown) + _GAP * (len(shown) - 1) > width:
+        hidable = [at for at in shown if columns[at].hide]
+        if not hidable:
+            break
+        shown.remove(min(hidable, key=lambda at: columns[at].hide))
+    return [columns[at] for at in shown], [[row[at] for at in shown] for row in rows], [widths[at] for at in shown]
+
+
 def _shrink(columns: Sequence[Column], widths: list[int], width: int) -> None:
     """Take cells from the widest flexible column until the row fits."""
-    while sum(widths) + 2 * (len(widths) - 1) > width:
+    while sum(widths) + _GAP * (len(widths) - 1) > width:
         candidates = [at for at, column in enumerate(columns) if column.flexible and widths[at] > _MIN_FLEXIBLE]
         if not candidates:
             return
@@ -164,7 +191,23 @@ def _line(
     for column, cell, width in zip(columns, row, widths, strict=True):
         part = pad(cut(_text(cell), width, ellipsis), width, right=column.right)
         parts.append(colour(part, cell.word) if colours and isinstance(cell, Cell) else part)
-    return "  ".join(parts).rstrip()
+    return (" " * _GAP).join(parts).rstrip()
+
+
+def time_column(title: str, moments: Sequence[datetime | None], *, hide: int = 0) -> tuple[Column, list[str]]:
+    """A column of times in this machine's zone, the zone named once where all share it.
+
+    Args:
+        title: heading.
+        moments: one a row, ``-`` for none.
+        hide: as in :class:`Column`.
+    """
+    there = [moment.astimezone() if moment else None for moment in moments]
+    zones = {moment.tzname() for moment in there if moment}
+    if len(zones) > 1:
+        return Column(title, hide=hide), [local_time(moment) for moment in moments]
+    heading = f"{title}, {zones.pop()}" if zones else title
+    return Column(heading, hide=hide), [f"{moment:%Y-%m-%d %H:%M}" if moment else "-" for moment in there]
 
 
 def local_time(moment: datetime | None) -> str:

@@ -50,8 +50,9 @@ def run_demo(directory: Path | None, *, reset: bool, headless: bool, drop: str |
     if reset:
         clear(folder)
     with occupied(folder):
+        own = environment(folder)
         os.environ.clear()
-        os.environ.update(environment(folder))
+        os.environ.update(own)
         config = demo_config(folder)
         previous = signal.signal(signal.SIGTERM, _interrupt)
         try:

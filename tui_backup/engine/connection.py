@@ -121,6 +121,7 @@ def parse_conninfo(conninfo: str) -> dict[str, Any]:
 
 
 # What libpq and the server say, in the order tried: libpq gives no SQLSTATE for a failed connect.
+_SETTING_REFUSED = re.compile(r"invalid \S+ value:|invalid (?:port number|integer value)|could not match \d+ port")
 _TLS_DEMANDED = re.compile(
     r"no encryption|SSL off|does not support SSL|SSL is required|SSL connection is required"
     r"|SSL support is not compiled in|certificate verify failed|root certificate file .* does not exist"
@@ -139,7 +140,7 @@ _LOGIN_REFUSED = re.compile(
 
 def _connect_error(exc: psycopg.Error | OSError) -> TuiBackupError:
     said = _one_line(str(exc))
-    if isinstance(exc, psycopg.ProgrammingError):
+    if isinstance(exc, psycopg.ProgrammingError) or _SETTING_REFUSED.search(said):
         # libpq knows the setting and refuses its value; that could be anything, so it is not repeated
         return ValidationError("dsn", "The connection string holds a setting that libpq refuses.")
     if _TLS_DEMANDED.search(said):

@@ -125,9 +125,7 @@ def _inspect(folder: Path) -> ClientTools | None:
     env = {"LC_ALL": "C", "PATH": os.environ.get("PATH", "")}
     program = str(folder / "pg_dump")
     try:
-        said = subprocess.run(
-            [program, "--version"], env=env, capture_output=True, timeout=10, check=True
-        ).stdout
+        said = subprocess.run([program, "--version"], env=env, capture_output=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(rb"\) (\d+)(\S*)", said)
@@ -136,9 +134,7 @@ def _inspect(folder: Path) -> ClientTools | None:
     # libpq refuses sslmode=require before it looks for the server when it was built without TLS
     env |= {"PGSSLMODE": "require", "PGHOST": str(folder), "PGPORT": "1", "PGCONNECT_TIMEOUT": "2"}
     try:
-        probe = subprocess.run(
-            [program, "--schema-only"], env=env, capture_output=True, timeout=10, check=False
-        )
+        probe = subprocess.run([program, "--schema-only"], env=env, capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
     return ClientTools(
@@ -301,7 +297,9 @@ class _ToolRun:
     def failure(self, status: int) -> ClientToolsError:
         how = f"was killed by {_signal_name(-status)}" if status < 0 else f"failed with exit status {status}"
         lines = [line for line in self.stderr_text().splitlines() if line.strip()]
-        said = f": {lines[-1]}" if lines else ""
+        # PostgreSQL's tools say what failed first, and the details after it
+        telling = next((line for line in lines if "error:" in line or "FATAL:" in line), lines[-1] if lines else "")
+        said = f": {telling}" if telling else ""
         return ClientToolsError(
             f"{self.name} {how}{said}",
             hint="Its last lines are in the details.",

@@ -367,12 +367,11 @@ class S3Store:
 
 
 def _size(head: HeadObjectOutputTypeDef) -> int:
-    """The length that an answer declares; cut within its head it declares none."""
-    if "ContentLength" not in head:
+    """The length that HEAD tells. An answer cut within its head lacks fields, and its last number may lack digits."""
+    if "ContentLength" not in head or "LastModified" not in head:
         raise StoreUnavailableError("The store's answer was cut short")
     return head["ContentLength"]
 
 
 def _stat_of(key: str, head: HeadObjectOutputTypeDef, digest: str | None = None) -> ObjectStat:
-    modified = head.get("LastModified")
-    return ObjectStat(key, _size(head), digest, modified and modified.astimezone(UTC))
+    return ObjectStat(key, _size(head), digest, head["LastModified"].astimezone(UTC))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tui_backup.cli.text import Cell, Column, cut, display_width, is_utf8_locale, local_time, table
+from tui_backup.cli.text import Cell, Column, cut, display_width, is_utf8_locale, local_time, table, time_column
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,31 @@ def test_table_cuts_only_where_a_width_is_given() -> None:
         assert display_width(line) <= 40
     # a rigid column is never cut
     assert table([Column("Id")], [[long]], width=40)[1] == long
+
+
+def test_a_narrow_terminal_loses_columns_before_it_breaks_lines() -> None:
+    columns = [Column("Id"), Column("Took", hide=2), Column("Type", hide=1), Column("Name", flexible=True)]
+    row = ["6f1f7a3e", "00:01:22", "full", "n" * 30]
+    assert table(columns, [row], width=80)[0].split() == ["Id", "Took", "Type", "Name"]
+    assert table(columns, [row], width=30)[0].split() == ["Id", "Took", "Name"]
+    assert table(columns, [row], width=18)[0].split() == ["Id", "Name"]
+    assert all(display_width(line) <= 18 for line in table(columns, [row], width=18))
+    assert table(columns, [row])[0].split() == ["Id", "Took", "Type", "Name"]
+
+
+def test_a_time_column_names_a_shared_zone_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    winter, summer = datetime(2026, 1, 2, 3, 4, tzinfo=UTC), datetime(2026, 7, 2, 3, 4, tzinfo=UTC)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        column, cells = time_column("Finished", [winter, None])
+        assert (column.title, cells) == ("Finished, CET", ["2026-01-02 04:04", "-"])
+        column, cells = time_column("Finished", [winter, summer])
+        assert (column.title, cells) == ("Finished", ["2026-01-02 04:04 CET", "2026-07-02 05:04 CEST"])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert time_column("Finished", [None]) == (Column("Finished"), ["-"])
 
 
 def test_table_colours_only_when_asked() -> None:

@@ -162,6 +162,7 @@ class _Backup:
             child_environment(session.connection),
             self._sink,
             snapshot=snapshot_name,
+            encoding=session.encoding,
             lock_timeout_s=request.lock_timeout_s,
             excluded=excluded,
             stop=self._stop,

@@ -14,7 +14,7 @@ from tui_backup.engine.logical.archive import Archive, select_entries
 from tui_backup.engine.logical.choose import Chosen
 from tui_backup.engine.logical.compare_definitions import compare_definitions
 from tui_backup.engine.logical.compare_rows import RowsResult, as_multiset, in_order, rows_query
-from tui_backup.engine.logical.frames import run_workers
+from tui_backup.engine.logical.frames import run_equipped_workers
 from tui_backup.engine.logical.largeobjects import cut_objects
 from tui_backup.engine.logical.load import Loaded, LoadedPart
 from tui_backup.engine.logical.names import qualified, quote
@@ -56,6 +56,7 @@ class CompareReport:
     definitions: str = "none"
     methods: dict[str, int] = field(default_factory=dict[str, int])
     differences: list[Difference] = field(default_factory=list[Difference])
+    notes: list[str] = field(default_factory=list[str])
 
     @property
     def identical(self) -> bool:
@@ -91,6 +92,7 @@ class CompareReport:
             "bytes": self.raw_bytes,
             "definitions": self.definitions,
             "methods": self.methods,
+            "notes": self.notes,
             "differences": [
                 {"kind": d.kind, "name": d.name, "message": d.message, "chunk": d.chunk} for d in self.differences[:100]
             ],
@@ -127,7 +129,7 @@ def compare_database(
     report = CompareReport()
     compare = _RowsComparison(contents, reader, target, database, loaded or Loaded(), progress, stop, report)
     groups = _groups(chosen.tables)
-    run_workers(groups, compare.group, workers=jobs, stop=stop)
+    run_equipped_workers(groups, compare.reader_for, compare.group, workers=jobs, stop=stop)
     with target.session(database, what="comparing sequences", stop=stop) as conn:
         _compare_sequences(conn, chosen.sequences, report)
         same_major = server_major(conn) == contents.server.major
@@ -140,9 +142,13 @@ def compare_database(
         archive, selection.ids, target, database, encoding=contents.database.encoding, texts=texts
     )
     report.definitions = "texts" if texts else "inventory"
-    report.differences += [Difference("definition", name, "missing or not as in the backup") for name in found.missing]
-    extra = [name for name in found.unexpected if name not in found.missing]
-    report.differences += [Difference("definition", name, "not in the backup") for name in extra]
+    for names, message in (
+        (found.missing, "is missing"),
+        (found.changed, "is not as in the backup"),
+        (found.unexpected, "is not in the backup"),
+    ):
+        report.differences += [Difference("definition", name, message) for name in names]
+    report.notes += [f"{name}: its columns stand in another order" for name in found.reordered]
     return report
 
 
@@ -179,15 +185,14 @@ class _RowsComparison:
             stop=stop,
         )
 
-    def group(self, tables: list[Table], flag: StopFlag) -> None:
+    def group(self, rows: RowReader, tables: list[Table], flag: StopFlag) -> None:
         """Compare one table, or the partitions that were loaded through one root."""
-        with self.reader_for(flag) as rows:
-            results = [(table, self._table(table, rows.read, flag)) for table in tables]
-            moved = [table for table, result in results if not result.identical]
-            if len(tables) > 1 and moved and len({tuple(table.data_columns) for table in tables}) == 1:
-                # a row may hash into another partition here: what counts is the whole
-                whole = self._together(tables, rows.read, flag)
-                results = [(table, whole if table in moved else result) for table, result in results]
+        results = [(table, self._table(table, rows.read, flag)) for table in tables]
+        moved = [table for table, result in results if not result.identical]
+        if len(tables) > 1 and moved and len({tuple(table.data_columns) for table in tables}) == 1:
+            # a row may hash into another partition here: what counts is the whole
+            whole = self._together(tables, rows.read, flag)
+            results = [(table, whole if table in moved else result) for table, result in results]
         with self._lock:
             for table, result in results:
                 self.report.note([table], result)

@@ -40,11 +40,20 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionsResult:
-    """Entries that only one side has. ``texts`` is False where only kinds and names were compared."""
+    """How two dumps compare.
 
-    texts: bool
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
+    Args:
+        missing: entries of the backup that the restored database does not have.
+        unexpected: entries that only the restored database has.
+        changed: entries that both have, with another text.
+        reordered: tables with the same columns in another order. A table that joined its parent after it was made gets
+            the parent's columns first; pg_dump cannot keep that, and rows are loaded by column names.
+    """
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    reordered: tuple[str, ...] = ()
 
 
 def split_dump(text: str) -> list[Definition]:
@@ -92,15 +101,37 @@ def compare_definitions(
     argv = [archive.tools.path("pg_dump"), "--schema-only", f"--encoding={encoding}", *archive.options]
     run_tool(argv, env, stop=archive.stop, stdout_to=parts.append)
     restored = split_dump(b"".join(parts).decode("utf-8", "surrogateescape"))
-    if texts:
-        expected, found = Counter(stored), Counter(restored)
-    else:
-        expected, found = Counter(map(_inventory, stored)), Counter(map(_inventory, restored))
+    return diff_definitions(stored, restored, texts=texts)
+
+
+def diff_definitions(stored: list[Definition], restored: list[Definition], *, texts: bool) -> DefinitionsResult:
+    """Compare two dumps' entries; without ``texts`` only their kinds and names."""
+    if not texts:
+        stored, restored = list(map(_inventory, stored)), list(map(_inventory, restored))
+    expected, found = Counter(stored), Counter(restored)
+    missing, unexpected = list((expected - found).elements()), list((found - expected).elements())
+    reordered = Counter(map(_reordered, missing)) & Counter(map(_reordered, unexpected))
+    missing = _without(missing, reordered)
+    unexpected = _without(unexpected, reordered)
+    changed = Counter(item.label for item in missing) & Counter(item.label for item in unexpected)
     return DefinitionsResult(
-        texts=texts,
-        missing=tuple(sorted(item.label for item in (expected - found).elements())),
-        unexpected=tuple(sorted(item.label for item in (found - expected).elements())),
+        missing=tuple(sorted(item.label for item in missing if item.label not in changed)),
+        unexpected=tuple(sorted(item.label for item in unexpected if item.label not in changed)),
+        changed=tuple(sorted(changed)),
+        reordered=tuple(sorted(item.label for item in reordered)),
     )
+
+
+def _without(items: list[Definition], taken: Counter[Definition]) -> list[Definition]:
+    return [item for item in items if _reordered(item) not in taken]
+
+
+def _reordered(item: Definition) -> Definition:
+    """The entry as it is whatever the order of its columns."""
+    if item.type != "TABLE" or "\nINHERITS (" not in item.text:
+        return item
+    lines = sorted(line.rstrip(",") for line in item.text.splitlines())
+    return Definition(item.type, item.schema, item.name, item.owner, "\n".join(lines))
 
 
 def _inventory(item: Definition) -> Definition:

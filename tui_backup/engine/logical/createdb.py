@@ -16,7 +16,7 @@ from psycopg import sql
 
 from tui_backup import manifest
 from tui_backup.engine.connection import Connection
-from tui_backup.engine.logical.acl import apply_acl, apply_settings
+from tui_backup.engine.logical.acl import apply_acl
 from tui_backup.engine.logical.target import Target, one, server_major
 from tui_backup.errors import TargetInUseError, TargetMismatchError, TargetNotEmptyError
 
@@ -118,7 +118,7 @@ def finish_database(
     keep_mark: bool,
     warn: Callable[[str], None],
 ) -> None:
-    """Give a filled database what hangs on the database itself: settings, grants, limit, owner, comment.
+    """Give a filled database what hangs on the database itself: owner, grants, limit, comment; not its settings.
 
     Args:
         conn: a connection to another database of the server.
@@ -129,7 +129,6 @@ def finish_database(
         warn: called with a sentence for each thing that could not be put back.
     """
     identifier = sql.Identifier(name)
-    apply_settings(conn, name, database.settings, warn)
     owner = str(one(conn, "SELECT current_user"))
     if not no_owner and database.owner:
         try:
@@ -177,13 +176,17 @@ def drop_database(conn: Connection, *, name: str, oid: int) -> None:
     conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def drop_unfinished(target: Target, restore_id: UUID, *, session_name: str | None = None) -> list[str]:
+def drop_unfinished(
+    target: Target, restore_id: UUID, *, session_name: str | None = None, work_name: str | None = None
+) -> list[str]:
     """Clean up after an attempt that died: end its sessions and drop the database it was making.
 
     Args:
         target: the server.
         restore_id: whose database; it is recognised by its comment.
         session_name: application_name of the dead attempt's sessions (a restore in place rolls back with them).
+        work_name: a name that only this restore can have used; its database may have been created by the server
+            after its client had died, and then carries no comment.
 
     Returns:
         The names of the databases dropped.
@@ -193,8 +196,8 @@ def drop_unfinished(target: Target, restore_id: UUID, *, session_name: str | Non
             end_sessions_named(conn, session_name)
         rows = conn.execute(
             "SELECT datname, oid FROM pg_catalog.pg_database"
-            " WHERE pg_catalog.shobj_description(oid, 'pg_database') = %s",
-            (unfinished_comment(restore_id),),
+            " WHERE pg_catalog.shobj_description(oid, 'pg_database') = %s OR datname = %s",
+            (unfinished_comment(restore_id), work_name),
         ).fetchall()
         for name, oid in rows:
             drop_database(conn, name=name, oid=int(oid))

@@ -29,6 +29,7 @@ class Dumps:
         env: their environment.
         sink: where to.
         snapshot: the exported snapshot's name.
+        encoding: the database's.
         lock_timeout_s: limit for each of pg_dump's locks.
         excluded: tables that pg_dump must not touch.
         stop: the backup's.
@@ -41,12 +42,14 @@ class Dumps:
         sink: BackupSink,
         *,
         snapshot: str,
+        encoding: str,
         lock_timeout_s: float,
         excluded: Sequence[Relation],
         stop: StopFlag,
     ) -> None:
         self._tools, self._env, self._sink = tools, env, sink
-        self._snapshot, self._lock_timeout_s, self._excluded = snapshot, lock_timeout_s, excluded
+        self._snapshot, self._encoding = snapshot, encoding
+        self._lock_timeout_s, self._excluded = lock_timeout_s, excluded
         self._stop = stop
         self._own_stop = StopFlag()
         self._error: BaseException | None = None
@@ -66,12 +69,15 @@ class Dumps:
                 self._env,
                 self._sink,
                 snapshot=self._snapshot,
+                encoding=self._encoding,
                 lock_timeout_s=self._lock_timeout_s,
                 excluded=self._excluded,
                 stop=self._own_stop,
             )
             try:
-                self._globals = dump_globals(self._tools, self._env, self._sink, stop=self._own_stop)
+                self._globals = dump_globals(
+                    self._tools, self._env, self._sink, encoding=self._encoding, stop=self._own_stop
+                )
             except (ClientToolsError, SourcePermissionError) as exc:
                 _log.warning("roles and tablespaces are left out: %s", exc.message)
                 self.globals_refused = exc.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from tui_backup.manifest import Blob, Chunk, Contents, StoredFile, Table
 from tui_backup.model import BackupReader, BlobRef, ProgressReport, StopFlag
 
 Item = TypeVar("Item")
+Tool = TypeVar("Tool")
 
 
 def blob_ref(blob: Blob) -> BlobRef:
@@ -102,24 +104,57 @@ def _check_lengths(label: str, chunks: Sequence[Chunk]) -> None:
             raise DamagedError(f"The manifest contradicts itself about chunk {number} of {label}.")
 
 
-def run_workers(items: Iterable[Item], work: Callable[[Item, StopFlag], None], *, workers: int, stop: StopFlag) -> None:
+def run_workers(
+    items: Iterable[Item], work: Callable[[Item, StopFlag], None], *, workers: int, stop: StopFlag
+) -> None:
     """Do ``work`` for every item in several threads; the first failure stops the others and is raised."""
-    queue = iter(list(items))
+
+    def ignoring(_: None, item: Item, flag: StopFlag) -> None:
+        work(item, flag)
+
+    run_equipped_workers(items, lambda _: nullcontext(), ignoring, workers=workers, stop=stop)
+
+
+def run_equipped_workers(
+    items: Iterable[Item],
+    equip: Callable[[StopFlag], AbstractContextManager[Tool]],
+    work: Callable[[Tool, Item, StopFlag], None],
+    *,
+    workers: int,
+    stop: StopFlag,
+) -> None:
+    """As :func:`run_workers`; each thread opens something of its own first, a connection for instance.
+
+    Args:
+        items: what to do, in this order as threads become free.
+        equip: called once a thread with the flag that will stop it.
+        work: called for each item with what ``equip`` gave.
+        workers: threads, never more than items.
+        stop: ends the work; its reason is raised.
+    """
+    waiting = list(items)
+    queue = iter(waiting)
     lock = threading.Lock()
     flag = StopFlag()
 
+    def take() -> Item | None:
+        with lock:
+            return None if flag.is_set else next(queue, None)
+
     def run() -> None:
-        while not flag.is_set:
-            with lock:
-                item = next(queue, None)
+        try:
+            item = take()
             if item is None:
                 return
-            try:
-                work(item, flag)
-            except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
-                flag.set(error)
+            with equip(flag) as tool:
+                while item is not None:
+                    work(tool, item, flag)
+                    item = take()
+        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
+            flag.set(error)
 
-    threads = [threading.Thread(target=run, name=f"restore-{number}", daemon=True) for number in range(workers)]
+    count = min(workers, len(waiting))
+    threads = [threading.Thread(target=run, name=f"restore-{number}", daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,8 +1,8 @@
 """Lines: sessions that import the snapshot and stream COPY output.
 
 :class:`AsyncpgLine` hands over blocks of many rows as asyncpg's C reader takes them off the wire.
-:class:`PsycopgLine` is the slow way round for what asyncpg cannot do: GSSAPI, channel binding demanded, a numeric
-address beside a name to verify.
+:class:`PsycopgLine` is the slow way round for what asyncpg cannot do: GSSAPI, channel binding demanded, and
+the rarer settings of libpq.
 """
 
 from __future__ import annotations
@@ -123,10 +123,23 @@ def _asyncpg_can(parameters: PumpParameters) -> bool:
         return False
     if options.get("sslnegotiation") == "direct" or options.get("sslpassword") or options.get("sslcrldir"):
         return False
-    if options.get("require_auth") or options.get("requirepeer"):
-        return False
-    # asyncpg verifies the name that it connects to, which here would be the number
-    return not (parameters.hostaddr and parameters.tls and options.get("sslmode") == "verify-full")
+    return not (options.get("require_auth") or options.get("requirepeer") or parameters.host.startswith("@"))
+
+
+class _NamedContext(ssl.SSLContext):
+    """Sends and verifies the host's name where asyncpg connects to the very address that libpq resolved it to."""
+
+    host: str
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return super().wrap_bio(incoming, outgoing, server_side, self.host, session)
 
 
 def ssl_context(parameters: PumpParameters) -> ssl.SSLContext | bool:
@@ -139,7 +152,8 @@ def ssl_context(parameters: PumpParameters) -> ssl.SSLContext | bool:
         return False
     options = parameters.options
     mode = options.get("sslmode", "prefer")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.host = parameters.host
     context.check_hostname = mode == "verify-full"
     default_root = Path.home() / ".postgresql" / "root.crt"
     root = options.get("sslrootcert") or (str(default_root) if default_root.exists() else None)

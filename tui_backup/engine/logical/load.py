@@ -8,14 +8,15 @@ is recorded, so that the comparison can follow it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from psycopg import sql
 
 from tui_backup.engine.connection import Connection
-from tui_backup.engine.logical.frames import blob_ref, run_workers
-from tui_backup.engine.logical.target import Target, one, prepare_session
+from tui_backup.engine.logical.frames import blob_ref, run_equipped_workers
+from tui_backup.engine.logical.target import Target, database_errors, one, prepare_session
 from tui_backup.errors import DamagedError
 from tui_backup.manifest import Chunk, Table
 from tui_backup.model import BackupReader, ProgressReport, StopFlag
@@ -117,10 +118,15 @@ def load_tables(
     for part in parts:
         open_parts[part.table.oid] = open_parts.get(part.table.oid, 0) + 1
 
-    def work(part: LoadedPart, flag: StopFlag) -> None:
-        table = part.table
-        with target.session(database, what=f"loading {table.schema}.{table.name}", stop=flag) as conn:
+    @contextmanager
+    def equip(flag: StopFlag) -> Generator[Connection]:
+        with target.session(database, what="loading", stop=flag) as conn:
             prepare_session(conn, bulk=True, lc_monetary=lc_monetary)
+            yield conn
+
+    def work(conn: Connection, part: LoadedPart, flag: StopFlag) -> None:
+        table = part.table
+        with database_errors(f"loading {table.schema}.{table.name}", flag):
             done = _load_part(conn, part, reader, encoding=encoding, progress=progress, stop=flag)
         with lock:
             loaded.parts.setdefault(table.oid, []).append(done)
@@ -130,7 +136,7 @@ def load_tables(
             if not open_parts[table.oid]:
                 progress(tables_done=1)
 
-    run_workers(parts, work, workers=jobs, stop=stop)
+    run_equipped_workers(parts, equip, work, workers=jobs, stop=stop)
     loaded.tables = len(tables)
     progress(tables_done=sum(1 for table in tables if not table.chunks))
     return loaded

@@ -82,6 +82,9 @@ def write_plain_sql(
         _sequences(output, contents, chosen)
         if chosen.everything:
             _large_objects(output, contents.large_objects, reader, progress, stop)
+        if contents.server.major < 15 <= archive_major(contents):
+            # the grants below are changes to a list that an older server's new database does not start from
+            output.line("REVOKE CREATE ON SCHEMA public FROM PUBLIC;")
         _definitions(output, archive, grants)
         _definitions(output, archive, after)
         _views(output, contents, chosen)

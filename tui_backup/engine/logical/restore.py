@@ -14,6 +14,7 @@ from psycopg import sql
 
 from tui_backup import manifest
 from tui_backup.engine.connection import Connection, PumpParameters, child_environment
+from tui_backup.engine.logical.acl import apply_settings
 from tui_backup.engine.logical.archive import Archive, Selection, select_entries
 from tui_backup.engine.logical.choose import Chosen, choose_tables
 from tui_backup.engine.logical.compare import compare_database
@@ -33,6 +34,7 @@ from tui_backup.engine.logical.target import (
     Target,
     add_details,
     monetary_locale,
+    one,
     prepare_session,
     server_major,
 )
@@ -126,6 +128,8 @@ def restore_database(
             made = create_database(admin, contents.database, name=name, restore_id=restore_id)
         try:
             run.fill(made)
+            # before the comparison: some of them change how pg_dump writes definitions
+            run.settings(made)
             if request.compare:
                 run.compare(made)
             run.finish(made)
@@ -205,6 +209,7 @@ class _Run:
         with self.phases.phase("indexes"):
             grants = {e.id for e in self.archive.entries if e.id in selection.ids and e.is_acl}
             # one after another: a grant by somebody who needs another grant first
+            self._close_public_schema(made)
             self._apply(made, grants, jobs=1)
             late = self._event_triggers(selection)
             post = {e.id for e in self.archive.entries if e.id in selection.ids and e.section == "post-data"} - grants
@@ -215,6 +220,11 @@ class _Run:
             self._apply(made, late)
         with self.phases.phase("statistics"):
             self._analyze(made)
+
+    def settings(self, made: CreatedDatabase) -> None:
+        """The database's own settings, when nothing of the restore can be hindered by them any more."""
+        with self.target.session(what=f"setting up the database {made.name}", stop=self.stop) as conn:
+            apply_settings(conn, made.name, self.contents.database.settings, self.result.warnings.append)
 
     def compare(self, made: CreatedDatabase) -> None:
         """Hold the restored copy against the backup's own content."""
@@ -277,6 +287,18 @@ class _Run:
         return triggers | {
             e.id for e in self.archive.entries if e.id in selection.ids and any(d in triggers for d in e.depends)
         }
+
+    def _close_public_schema(self, made: CreatedDatabase) -> None:
+        """Start from the grants that the archive starts from.
+
+        pg_dump 15 and newer writes the grants on the schema public as changes to a list that lets nobody but the owner
+        create things there; a database of an older server has another list.
+        """
+        if archive_major(self.contents) < 15:
+            return
+        with self.target.session(made.name, what="closing the schema public") as conn:
+            if server_major(conn) < 15 and one(conn, "SELECT pg_catalog.to_regnamespace('public') IS NOT NULL"):
+                conn.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 
     def _analyze(self, made: CreatedDatabase) -> None:
         """Fresh statistics. A table that cannot be analysed is a warning: the restore is right without."""

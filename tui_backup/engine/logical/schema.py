@@ -38,6 +38,7 @@ def dump_schema(
     sink: BackupSink,
     *,
     snapshot: str,
+    encoding: str,
     lock_timeout_s: float,
     excluded: Sequence[Relation] = (),
     stop: StopFlag,
@@ -49,6 +50,7 @@ def dump_schema(
         env: from :func:`tui_backup.engine.connection.child_environment`.
         sink: where to.
         snapshot: the exported snapshot's name.
+        encoding: the database's; its settings may name another for its sessions.
         lock_timeout_s: limit for each of pg_dump's own locks.
         excluded: tables that the login cannot lock.
         stop: ends pg_dump.
@@ -63,6 +65,7 @@ def dump_schema(
         # compressed by pg_dump it could neither be deduplicated nor compressed well
         "--compress=0",
         f"--snapshot={snapshot}",
+        f"--encoding={encoding}",
         f"--lock-wait-timeout={max(1, round(lock_timeout_s * 1000))}",
         "--no-password",
         "--no-sync",
@@ -72,7 +75,9 @@ def dump_schema(
     return _store(tools, argv, env, sink, stop=stop, timeout_s=_DUMP_TIMEOUT_S)
 
 
-def dump_globals(tools: ClientTools, env: Mapping[str, str], sink: BackupSink, *, stop: StopFlag) -> StoredStream:
+def dump_globals(
+    tools: ClientTools, env: Mapping[str, str], sink: BackupSink, *, encoding: str, stop: StopFlag
+) -> StoredStream:
     """Store roles, memberships and tablespaces as SQL, without passwords.
 
     Raises:
@@ -83,6 +88,7 @@ def dump_globals(tools: ClientTools, env: Mapping[str, str], sink: BackupSink, *
         tools.path("pg_dumpall"),
         "--globals-only",
         "--no-role-passwords",
+        f"--encoding={encoding}",
         "--no-password",
         "--no-sync",
         # pg_dumpall would go to "postgres"; a name given plain is taken for a connection string when it looks like one

@@ -54,7 +54,7 @@ def psql_copy(server: TestServer, dbname: str, query: str, encoding: str) -> byt
     script += f"COPY ({query}) TO STDOUT;\n"
     done = subprocess.run(
         [server.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", server.dsn(dbname)],
-        input=script.encode(),
+        input=script.encode("latin-1" if encoding == "LATIN1" else "utf-8"),
         capture_output=True,
         check=False,
         timeout=60,

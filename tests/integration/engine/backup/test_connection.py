@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import os
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import psycopg
 import pytest
 
 from tests.integration.engine.backup.conftest import back_up
 from tests.servers import PASSWORD, TestServer
 from tui_backup.engine.connection import PumpParameters, child_environment, connect, map_error
+from tui_backup.engine.logical.lines import LinePlan, PsycopgLine, ssl_context
 from tui_backup.errors import (
     ConnectionFailedError,
     LockTimeoutError,
@@ -59,7 +65,11 @@ def test_no_server(tmp_path: Path) -> None:
 
 
 def test_a_dsn_that_is_none_is_not_repeated() -> None:
-    for conninfo in ("host=x password=geheim word", "postgresql://u:geheim@h:port/x?bogus=1", "sslmode=geheim host=x"):
+    for conninfo in (
+        "host=x password=geheim word",
+        "postgresql://u:geheim@h:port/x?bogus=1",
+        "sslmode=geheim host=127.0.0.1",
+    ):
         error = _fails(conninfo, ValidationError)
         assert "geheim" not in error.message + str(error.hint) + str(error.details)
 
@@ -150,8 +160,8 @@ def tls_server(pg_new: Callable[..., TestServer], tmp_path: Path) -> Iterator[tu
     """A server that takes TLS only, and the certificate that it shows (for localhost)."""
     certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)],
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
+        f"-keyout {key} -out {certificate}".split(),
         check=True,
         capture_output=True,
     )
@@ -170,10 +180,16 @@ def tls_server(pg_new: Callable[..., TestServer], tmp_path: Path) -> Iterator[tu
     yield server, certificate
 
 
-def test_tls(
-    tls_server: tuple[TestServer, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_tls(tls_server: tuple[TestServer, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     server, certificate = tls_server
+    slow: list[LinePlan] = []
+
+    class Counted(PsycopgLine):
+        def __init__(self, plan: LinePlan) -> None:
+            slow.append(plan)
+            super().__init__(plan)
+
+    monkeypatch.setattr("tui_backup.engine.logical.lines.PsycopgLine", Counted)
     monkeypatch.setenv("TUI_BACKUP_PG_BIN", str(server.bin_dir))
     dbname = "postgres"
     with connect(server.dsn(), application_name="test") as connection:
@@ -188,9 +204,10 @@ def test_tls(
     _fails(verified.replace("localhost", "127.0.0.1"), TlsRequiredError)
     for conninfo in (server.dsn() + "?sslmode=require", verified, verified + "&hostaddr=127.0.0.1"):
         assert back_up(server, dbname, conninfo=conninfo).rows("t") == b"1\n"
-    assert "slower" not in caplog.text
+    assert slow == []
     bound = server.dsn() + "?channel_binding=require&sslmode=require"
     assert back_up(server, dbname, conninfo=bound).rows("t") == b"1\n"
+    assert slow != []
 
 
 def test_tools_without_tls_are_not_used_where_tls_is_needed(
@@ -207,3 +224,32 @@ def test_tools_without_tls_are_not_used_where_tls_is_needed(
     with pytest.raises(TlsRequiredError, match="client tools") as caught:
         back_up(server, "postgres", conninfo=server.dsn() + "?sslmode=require", tools=tmp_path)
     assert "postgresql-client" in caught.value.hint
+
+
+def test_a_line_verifies_the_name_although_it_connects_to_the_address(
+    tls_server: tuple[TestServer, Path], tmp_path: Path
+) -> None:
+    server, certificate = tls_server
+    by_name = server.dsn().replace("127.0.0.1", "localhost")
+    conninfo = f"{by_name}?sslmode=verify-full&sslrootcert={certificate}"
+    with connect(conninfo, application_name="test") as connection:
+        parameters = PumpParameters.from_connection(connection)
+    assert parameters.hostaddr == "127.0.0.1"
+
+    async def reach(name: str) -> str:
+        line: Any = await asyncpg.connect(
+            host=parameters.hostaddr,
+            port=parameters.port,
+            user=parameters.user,
+            password=parameters.password,
+            database=parameters.dbname,
+            ssl=ssl_context(dataclasses.replace(parameters, host=name)),
+        )
+        try:
+            return await line.fetchval("SELECT 'reached'")
+        finally:
+            await line.close()
+
+    assert asyncio.run(reach("localhost")) == "reached"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        asyncio.run(reach("elsewhere.example"))
