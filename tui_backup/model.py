@@ -452,8 +452,8 @@ class BlobRef:
 class PendingBlob:
     """A frame handed to a sink whose place is known only after the sink's flush().
 
-    ``id`` is the SHA-256 of the raw content in hex. ``stored_bytes`` is the frame's compressed size as made now; a frame
-    the repository had already may be stored with another one, the :class:`BlobRef` tells.
+    ``id`` is the SHA-256 of the raw content in hex. ``stored_bytes`` is the frame's compressed size as made now; a
+    frame that the repository had already may be stored with another one, the :class:`BlobRef` tells.
     """
 
     id: str
@@ -550,8 +550,7 @@ class StopFlag:
 
     def check(self) -> None:
         """Raise the reason if stopping was asked for."""
-        if self._event.is_set():
-            assert self._reason is not None
+        if self._reason is not None:
             raise self._reason
 
     def wait(self, timeout_s: float) -> bool:

@@ -13,7 +13,8 @@ CREATE TABLE {name} (id bigint PRIMARY KEY, tenant_id int NOT NULL, ref bigint N
 """
 _FILL = """
 INSERT INTO {name}
-SELECT g, g % 3, (g::bigint * 7919) % 20000 + 1, ((g::bigint * 31) % 1000000) / 100.0, timestamptz '2024-01-01Z' + g * interval '7 s',
+SELECT g, g % 3, (g::bigint * 7919) % 20000 + 1, ((g::bigint * 31) % 1000000) / 100.0,
+       timestamptz '2024-01-01Z' + g * interval '7 s',
        md5(g::text) || ' ' || md5((g::bigint * 3)::text),
        jsonb_build_object('k', g % 100, 'v', left(md5((g::bigint * 5)::text), 20))
   FROM generate_series(1, {rows}) g

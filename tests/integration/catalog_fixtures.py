@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.catalog.world import World, make_template
+from tests.integration.catalog.world import World, make_world
 from tests.servers import TestServer
 
-_TEMPLATES: dict[int, World] = {}
+_Get = Callable[[TestServer], World]
 
 
-def _copy(server: TestServer) -> World:
-    if id(server) not in _TEMPLATES:
-        _TEMPLATES[id(server)] = make_template(server)
-    template = _TEMPLATES[id(server)]
-    name = server.create_database(template=template.database, owner="tui_backup_owner")
-    return World(server, name, dict(template.tenants), dict(template.users))
+@pytest.fixture(scope="session")
+def worlds() -> Iterator[_Get]:
+    """One catalog a server, kept for the session: a database of its own per test would cost half a second each."""
+    made: dict[int, World] = {}
+
+    def get(server: TestServer) -> World:
+        if id(server) not in made:
+            made[id(server)] = make_world(server)
+        world = made[id(server)]
+        world.empty()
+        return world
+
+    yield get
+    for world in made.values():
+        world.close()
+        world.server.drop_database(world.database)
 
 
 @pytest.fixture
-def world(pg: TestServer) -> Iterator[World]:
-    """A catalog on the newest server."""
-    made = _copy(pg)
-    yield made
-    pg.drop_database(made.database)
+def world(pg: TestServer, worlds: _Get) -> World:
+    """An empty catalog on the newest server."""
+    return worlds(pg)
 
 
 @pytest.fixture
-def world_any(pg_any: TestServer) -> Iterator[World]:
-    """A catalog on each version in turn."""
-    made = _copy(pg_any)
-    yield made
-    pg_any.drop_database(made.database)
+def world_any(pg_any: TestServer, worlds: _Get) -> World:
+    """An empty catalog on each version in turn."""
+    return worlds(pg_any)

@@ -38,7 +38,7 @@ def run_demo(directory: Path | None, *, reset: bool, headless: bool, drop: str |
     Args:
         directory: its folder; made when missing.
         reset: clear what an earlier demo left there first.
-        headless: no dashboard, one line a step.
+        headless: no dashboard, one line a step; so too without a terminal.
         drop: only drop this table of the running demo's shop, to have something to restore.
 
     Returns:
@@ -47,6 +47,7 @@ def run_demo(directory: Path | None, *, reset: bool, headless: bool, drop: str |
     folder = (directory or default_folder(load_config())).expanduser().absolute()
     if drop is not None:
         return _drop_table(folder, drop)
+    headless = headless or not (sys.stdin.isatty() and sys.stdout.isatty())
     if reset:
         clear(folder)
     with occupied(folder):

@@ -68,7 +68,7 @@ def _reason(overview: SafetyOverview) -> str:
 
 def _figures(board: Board, overview: SafetyOverview, width: int) -> Content:
     inside = sum(1 for source in overview.sources if source.safety in (Safety.SAFE, Safety.AT_RISK))
-    pieces = [f"{inside}/{len(overview.sources)} sources inside RPO"]
+    pieces = [f"{inside}/{len(overview.sources)} inside RPO"]
     upcoming = overview.next_schedule
     if upcoming is not None and upcoming.next_run_at is not None:
         pieces.append(f"Next {shown(upcoming.schedule_name)} {_until(upcoming.next_run_at, board.now())}")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.catalog_fixtures import world, world_any
+from tests.integration.catalog_fixtures import world, world_any, worlds
 
-__all__ = ["world", "world_any"]
+__all__ = ["world", "world_any", "worlds"]

@@ -482,8 +482,8 @@ def test_cancelling(stocked: Stocked) -> None:
         {**job, "agent": agent},
     )
     world.superuser(
-        "SET search_path = tui_backup_queue; UPDATE procrastinate_jobs SET status = 'doing'"
-        f" WHERE args ->> 'subject_id' = '{job['id']}'"
+        "BEGIN; SET LOCAL search_path = tui_backup_queue; UPDATE procrastinate_jobs SET status = 'doing'"
+        f" WHERE args ->> 'subject_id' = '{job['id']}'; COMMIT"
     )
     assert world.run(login_of("acme", "admin"), cancel, job) == [{"done": True}]
     (row,) = world.superuser("SELECT status, cancel_requested FROM tui_backup.backup_jobs WHERE id = %(id)s", job)

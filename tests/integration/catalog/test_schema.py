@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.catalog.world import World
 
-U, T, TS, I, B, J, L, A = (
+U, T, TS, N, B, J, L, A = (
     "uuid",
     "text",
     "timestamp with time zone",
@@ -21,19 +21,19 @@ COLUMNS = {
     "backup_jobs": {
         **{"id": U, "job_type": T, "status": T, "started_at": TS, "completed_at": TS, "backup_size": B},
         **{"storage_path": T, "tenant_id": U, "created_at": TS, "backup_name": T, "description": T},
-        **{"duration_seconds": I, "compressed_size_bytes": B, "storage_bucket": T, "tables_count": I},
-        **{"rows_count": B, "files_count": I, "error_message": T, "error_details": J, "retry_count": I},
+        **{"duration_seconds": N, "compressed_size_bytes": B, "storage_bucket": T, "tables_count": N},
+        **{"rows_count": B, "files_count": N, "error_message": T, "error_details": J, "retry_count": N},
         **{"metadata": J, "tags": A, "created_by": U, "updated_at": TS, "updated_by": U},
     },
     "backup_schedules": {
         **{"id": U, "schedule_name": T, "description": T, "job_type": T, "cron_expression": T, "timezone": T},
-        **{"is_enabled": L, "last_run_at": TS, "last_run_status": T, "next_run_at": TS, "retention_days": I},
-        **{"max_backups_count": I, "notify_on_success": L, "notify_on_failure": L, "notification_emails": A},
+        **{"is_enabled": L, "last_run_at": TS, "last_run_status": T, "next_run_at": TS, "retention_days": N},
+        **{"max_backups_count": N, "notify_on_success": L, "notify_on_failure": L, "notification_emails": A},
         **{"metadata": J, "tenant_id": U, "created_at": TS, "created_by": U, "updated_at": TS, "updated_by": U},
     },
     "backup_restore_logs": {
         **{"id": U, "backup_job_id": U, "restore_type": T, "restore_point": TS, "status": T, "started_at": TS},
-        **{"completed_at": TS, "duration_seconds": I, "tables_restored": I, "rows_restored": B},
+        **{"completed_at": TS, "duration_seconds": N, "tables_restored": N, "rows_restored": B},
         **{"error_message": T, "error_details": J, "rollback_executed": L, "rollback_at": TS, "metadata": J},
         **{"notes": T, "tenant_id": U, "created_at": TS, "created_by": U, "initiated_by": U, "updated_at": TS},
     },

@@ -1,4 +1,4 @@
-"""A migrated catalog with two tenants, every role, an agent, a gateway and strangers, copied from a template per test."""
+"""A migrated catalog with two tenants, every role, an agent, a gateway and strangers."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class World:
     database: str
     tenants: dict[str, UUID] = field(default_factory=dict)
     users: dict[str, UUID] = field(default_factory=dict)
+    _superuser: psycopg.Connection[dict[str, Any]] | None = None
 
     def dsn(self, login: str) -> str:
         """A URI with the login's password."""
@@ -60,9 +61,28 @@ class World:
 
     def superuser(self, statement: str, params: Any = None) -> list[dict[str, Any]]:
         """One statement as superuser, past every policy."""
-        with psycopg.connect(self.server.dsn(self.database), autocommit=True, row_factory=dict_row) as connection:
-            cursor = connection.execute(statement, params)  # type: ignore[arg-type]
-            return cursor.fetchall() if cursor.description else []
+        cursor = self._past_policies().execute(statement, params)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
+
+    def _past_policies(self) -> psycopg.Connection[dict[str, Any]]:
+        if self._superuser is None or self._superuser.broken:
+            self._superuser = psycopg.connect(self.server.dsn(self.database), autocommit=True, row_factory=dict_row)
+        return self._superuser
+
+    def close(self) -> None:
+        """End the superuser's session."""
+        if self._superuser is not None:
+            self._superuser.close()
+
+    def empty(self) -> None:
+        """Forget everything but tenants and members."""
+        self.superuser(
+            "TRUNCATE tui_backup.sources, tui_backup.repositories, tui_backup.agents, tui_backup.progress,"
+            " tui_backup.backup_schedules, tui_backup.backup_jobs, tui_backup.backup_restore_logs,"
+            " tui_backup.backup_verifications, tui_backup_queue.procrastinate_jobs,"
+            " tui_backup_queue.procrastinate_workers, tui_backup_queue.procrastinate_events,"
+            " tui_backup_queue.procrastinate_periodic_defers"
+        )
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -136,15 +156,16 @@ class World:
             sql.SQL(", ").join(map(sql.Identifier, columns)),
             sql.SQL(", ").join(map(sql.Placeholder, columns)),
         )
-        with psycopg.connect(self.server.dsn(self.database), autocommit=True, row_factory=dict_row) as connection:
+        connection = self._past_policies()
+        with connection.transaction():
             # a state of affairs is put in place here: nothing shall be queued or refused
-            connection.execute("SET session_replication_role = replica")
+            connection.execute("SET LOCAL session_replication_role = replica")
             (row,) = connection.execute(statement, columns).fetchall()
         return row["id"]
 
 
-def make_template(server: TestServer) -> World:
-    """The database that every test's one is copied from."""
+def make_world(server: TestServer) -> World:
+    """A new catalog on a server that has had none before."""
     with server.connect() as connection:
         for login in (OWNER, AGENT, GATEWAY, STRANGER, BOTH, *(login_of(t, r) for t in TENANTS for r in ROLES)):
             attributes = sql.SQL("CREATEROLE" if login == OWNER else "")
@@ -153,7 +174,7 @@ def make_template(server: TestServer) -> World:
                     sql.Identifier(login), attributes, sql.Literal(PASSWORD)
                 )
             )
-    world = World(server, server.create_database("w_template", owner=OWNER))
+    world = World(server, server.create_database(owner=OWNER))
     asyncio.run(migrate(world.dsn(OWNER)))
     with world.connect(OWNER) as connection:
         connection.execute(f"GRANT tui_backup_agent TO {AGENT}")

@@ -5,6 +5,7 @@ The last test runs this file again as another user, so everything here holds for
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -23,7 +24,7 @@ import pytest
 from tui_backup.embedded import EmbeddedPostgres
 from tui_backup.embedded.account import Account, can_reach, popen_options, service_account
 from tui_backup.embedded.binaries import Binaries, find_binaries, wheel_binaries
-from tui_backup.embedded.postmaster import is_alive, running_server
+from tui_backup.embedded.postmaster import is_alive, running_server, stop_server
 from tui_backup.errors import EmbeddedServerError, NotSetUpError
 
 if TYPE_CHECKING:
@@ -320,6 +321,50 @@ def test_a_server_that_cannot_start_says_why(folder: Path, make: Callable[..., E
         instance.ensure_running()
     settings.write_text(good)
     instance.ensure_running()
+
+
+def test_a_server_that_hangs_is_named(folder: Path, make: Callable[..., EmbeddedPostgres]) -> None:
+    instance = make(folder)
+    instance.ensure_running()
+    running = running_server(instance.data_dir)
+    assert running is not None
+    os.kill(running.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(EmbeddedServerError, match="does not stop"):
+            stop_server(instance.data_dir, timeout_s=0.2)
+    finally:
+        os.kill(running.pid, signal.SIGCONT)
+
+
+def test_initdb_that_fails_leaves_nothing_behind(folder: Path, make: Callable[..., EmbeddedPostgres]) -> None:
+    folder.chmod(0o711)
+    programs = folder / "bin"
+    programs.mkdir(mode=0o755)
+    for name, script in (("postgres", "echo 'postgres (PostgreSQL) 18.6'"), ("initdb", "echo no room >&2; exit 1")):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    instance = make(folder, binaries=Binaries(programs, "18.6"))
+    with pytest.raises(EmbeddedServerError, match="initdb failed: no room"):
+        instance.ensure_running()
+    assert not instance.is_initialized
+    assert sorted(path.name for path in instance.data_dir.parent.iterdir()) == ["log", "pgpass", "s"]
+
+
+def test_a_lock_held_too_long_is_named(
+    folder: Path, make: Callable[..., EmbeddedPostgres], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui_backup.embedded.instance._LOCK_TIMEOUT_S", 0.2)
+    with (folder / "postgres.lock").open("w") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(EmbeddedServerError, match=r"postgres\.lock for too long"):
+            make(folder).ensure_running()
+
+
+def test_a_file_where_the_servers_folder_goes(folder: Path) -> None:
+    folder.chmod(0o711)
+    (folder / "postgres").touch()
+    with pytest.raises(EmbeddedServerError, match="cannot make the folder"):
+        EmbeddedPostgres(folder).ensure_running()
 
 
 def test_the_lost_password_file_is_named(folder: Path, make: Callable[..., EmbeddedPostgres]) -> None:

@@ -191,7 +191,7 @@ def drop_unfinished(
     Returns:
         The names of the databases dropped.
     """
-    with target.session(what="cleaning up after a dead restore") as conn:
+    with target.admin(what="cleaning up after a dead restore") as conn:
         if session_name is not None:
             end_sessions_named(conn, session_name)
         rows = conn.execute(

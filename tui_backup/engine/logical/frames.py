@@ -104,9 +104,7 @@ def _check_lengths(label: str, chunks: Sequence[Chunk]) -> None:
             raise DamagedError(f"The manifest contradicts itself about chunk {number} of {label}.")
 
 
-def run_workers(
-    items: Iterable[Item], work: Callable[[Item, StopFlag], None], *, workers: int, stop: StopFlag
-) -> None:
+def run_workers(items: Iterable[Item], work: Callable[[Item, StopFlag], None], *, workers: int, stop: StopFlag) -> None:
     """Do ``work`` for every item in several threads; the first failure stops the others and is raised."""
 
     def ignoring(_: None, item: Item, flag: StopFlag) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,7 +122,7 @@ def restore_database(
                 workers=jobs,
             )
         run = _Run(request, contents, reader, target, progress, stop, jobs, chosen, archive, phases, result)
-        with target.session(what=f"creating the database {name}", stop=stop) as admin:
+        with target.admin(what=f"creating the database {name}", stop=stop) as admin:
             made = create_database(admin, contents.database, name=name, restore_id=restore_id)
         try:
             run.fill(made)
@@ -149,7 +147,7 @@ def restore_database(
 def _undo(target: Target, made: CreatedDatabase, error: BaseException) -> None:
     """Drop the half-made database; the failure that led here stays the one that is raised."""
     try:
-        with target.session(what=f"dropping the unfinished database {made.name}") as conn:
+        with target.admin(what=f"dropping the unfinished database {made.name}") as conn:
             drop_database(conn, name=made.name, oid=made.oid)
     except TuiBackupError as failure:
         add_details(error, rollback_executed=False, left_over=made.name, rollback_error=failure.message)
@@ -159,7 +157,7 @@ def _undo(target: Target, made: CreatedDatabase, error: BaseException) -> None:
 
 def _tools(target: Target, contents: Contents, tools_dir: Path | None) -> ClientTools:
     """pg_restore that can read the archive and talk to the server; refuses an older server."""
-    with target.session(what="connecting to the target") as conn:
+    with target.admin(what="connecting to the target") as conn:
         major = server_major(conn)
         needs_tls = PumpParameters.from_connection(conn).needs_tls
     if major < contents.server.major:
@@ -223,7 +221,7 @@ class _Run:
 
     def settings(self, made: CreatedDatabase) -> None:
         """The database's own settings, when nothing of the restore can be hindered by them any more."""
-        with self.target.session(what=f"setting up the database {made.name}", stop=self.stop) as conn:
+        with self.target.admin(what=f"setting up the database {made.name}", stop=self.stop) as conn:
             apply_settings(conn, made.name, self.contents.database.settings, self.result.warnings.append)
 
     def compare(self, made: CreatedDatabase) -> None:
@@ -247,7 +245,7 @@ class _Run:
         final = self.request.database or made.name
         identical = self.result.compare is None or self.result.compare.identical
         is_swap = self.request.target is RestoreTarget.SWAP
-        with self.target.session(what=f"finishing the database {made.name}", stop=self.stop) as conn:
+        with self.target.admin(what=f"finishing the database {made.name}", stop=self.stop) as conn:
             with conn.transaction():
                 finish_database(
                     conn,
@@ -331,7 +329,7 @@ class _Run:
         wanted = self.archive.tablespaces()
         if not wanted:
             return False
-        with self.target.session(what="looking for tablespaces") as conn:
+        with self.target.admin(what="looking for tablespaces") as conn:
             there = {str(row[0]) for row in conn.execute("SELECT spcname FROM pg_catalog.pg_tablespace")}
         missing = sorted(wanted - there)
         if missing:

@@ -1,7 +1,7 @@
 """Chosen tables into a schema of their own beside the live ones, to look at before anything is replaced.
 
-The tables get the backup's columns, types and rows, and nothing else: no keys, no triggers, no grants. All is made in one
-transaction.
+The tables get the backup's columns, types and rows, and nothing else: no keys, no triggers, no grants. All is made in
+one transaction.
 """
 
 from __future__ import annotations

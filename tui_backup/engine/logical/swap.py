@@ -97,7 +97,7 @@ def record_swap(target: Target, *, live: str, new: str, at: datetime) -> SwapRec
         NotFoundError: one of them is not there.
         AlreadyExistsError: the kept one's name is taken.
     """
-    with target.session(_other_database(live, new), what=f"preparing the swap of {live}") as conn:
+    with target.admin(avoid=(live, new), what=f"preparing the swap of {live}") as conn:
         kept = kept_name(live, at)
         oids = _oids(conn)
         for name in (live, new):
@@ -110,7 +110,7 @@ def record_swap(target: Target, *, live: str, new: str, at: datetime) -> SwapRec
 
 def inspect_swap(target: Target, record: SwapRecord) -> SwapState:
     """Tell where a swap stands, whatever became of who was doing it."""
-    with target.session(_other_database(record.live, record.new), what="looking at a swap") as conn:
+    with target.admin(avoid=(record.live, record.new), what="looking at a swap") as conn:
         return _state(conn, record)
 
 
@@ -129,7 +129,7 @@ def swap_databases(target: Target, record: SwapRecord) -> list[str]:
         PermissionRefusedError: the login may not end the sessions or rename the databases.
     """
     warnings: list[str] = []
-    with target.session(_other_database(record.live, record.new), what=f"swapping {record.live}") as conn:
+    with target.admin(avoid=(record.live, record.new), what=f"swapping {record.live}") as conn:
         if _state(conn, record) is not SwapState.NOT_SWAPPED:
             raise JobStateError(f"The databases {record.live} and {record.new} are not as they were recorded.")
         with _closed(conn, record.live):
@@ -151,7 +151,7 @@ def undo_swap(target: Target, record: SwapRecord, *, at: datetime) -> SwapRecord
         JobStateError: the swap is not in place any more.
     """
     undone = name_with_suffix(record.live, f"_undone_{at:%Y%m%d%H%M%S}")
-    with target.session(_other_database(record.live, record.kept), what=f"undoing the swap of {record.live}") as conn:
+    with target.admin(avoid=(record.live, record.kept), what=f"undoing the swap of {record.live}") as conn:
         if _state(conn, record) is not SwapState.SWAPPED:
             raise JobStateError(
                 f"The swap of {record.live} cannot be undone: the databases are no longer as the swap left them.",
@@ -172,7 +172,7 @@ def finish_swap(target: Target, record: SwapRecord) -> None:
     Raises:
         JobStateError: the swap was undone, or the kept database is not the recorded one.
     """
-    with target.session(_other_database(record.live, record.kept), what=f"dropping {record.kept}") as conn:
+    with target.admin(avoid=(record.live, record.kept), what=f"dropping {record.kept}") as conn:
         state = _state(conn, record)
         if state is SwapState.FINISHED:
             return
@@ -186,7 +186,7 @@ def finish_swap(target: Target, record: SwapRecord) -> None:
 
 def reopen_live(target: Target, record: SwapRecord) -> None:
     """Let sessions into the live database again after a swap that was cut off before its renames."""
-    with target.session(_other_database(record.live, record.new), what=f"reopening {record.live}") as conn:
+    with target.admin(avoid=(record.live, record.new), what=f"reopening {record.live}") as conn:
         if _state(conn, record) is SwapState.NOT_SWAPPED:
             _allow_connections(conn, record.live, allow=True)
 
@@ -208,11 +208,6 @@ def _state(conn: Connection, record: SwapRecord) -> SwapState:
 def _oids(conn: Connection) -> dict[str, int]:
     rows = conn.execute("SELECT datname, oid FROM pg_catalog.pg_database").fetchall()
     return {str(name): int(oid) for name, oid in rows}
-
-
-def _other_database(*names: str) -> str:
-    """A database to be connected to while the given ones are renamed."""
-    return next(name for name in ("postgres", "template1", "template0") if name not in names)
 
 
 def _rename(conn: Connection, old: str, new: str) -> None:
@@ -300,7 +295,7 @@ def _carry_over(conn: Connection, record: SwapRecord, warnings: list[str]) -> No
         conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(owner)))
     if acl is None and new_acl is not None:
         conn.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(name))
-    elif acl != new_acl:
+    elif acl is not None and acl != new_acl:
         apply_acl(conn, sql.SQL("DATABASE"), name, acl=acl, owner=owner, warn=warnings.append)
     conn.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(name, sql.Literal(int(limit))))
     conn.execute(comment_statement(record.live, comment))
@@ -329,7 +324,7 @@ def _carry_settings(conn: Connection, record: SwapRecord, warnings: list[str]) -
 
 def leftover_databases(target: Target, live: str) -> list[str]:
     """Names of databases on the server that look like kept or undone copies of ``live``, for a plan's hints."""
-    with target.session(what="listing databases") as conn:
+    with target.admin(what="listing databases") as conn:
         prefixes = [name_with_suffix(live, f"_{kind}_00000000000000")[:-14] for kind in ("old", "undone")]
         return [name for name in _oids(conn) if any(name.startswith(p) for p in prefixes)]
 

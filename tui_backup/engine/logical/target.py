@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from tui_backup.engine.connection import Connection, connect, map_error
+from tui_backup.engine.connection import Connection, connect, map_error, parse_conninfo
 from tui_backup.engine.logical.session import session_settings
 from tui_backup.errors import (
+    LoginFailedError,
     PermissionRefusedError,
     SourceChangedError,
     SourcePermissionError,
@@ -78,6 +79,31 @@ class Target:
             autocommit: psycopg's autocommit.
         """
         conn = self.connect(dbname, autocommit=autocommit)
+        try:
+            with database_errors(what, stop), cancelled_by(stop, conn):
+                yield conn
+        finally:
+            conn.close()
+
+    @contextmanager
+    def admin(self, *, what: str, stop: StopFlag | None = None, avoid: Collection[str] = ()) -> Generator[Connection]:
+        """A session for work on whole databases, which must not depend on the database that was lost.
+
+        Args:
+            what: as for :meth:`session`.
+            stop: as for :meth:`session`.
+            avoid: databases that must not be connected to, since they are to be renamed or dropped.
+        """
+        own = str(parse_conninfo(self.conninfo).get("dbname") or "")
+        names = [name for name in dict.fromkeys(("postgres", own, "template1")) if name and name not in avoid]
+        for name in names[:-1]:
+            try:
+                conn = self.connect(name)
+            except LoginFailedError:
+                continue
+            break
+        else:
+            conn = self.connect(names[-1])
         try:
             with database_errors(what, stop), cancelled_by(stop, conn):
                 yield conn

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +49,11 @@ def back_up(
     return Backup(contents, sink, counts)
 
 
-def psql_copy(server: TestServer, dbname: str, query: str, encoding: str) -> bytes:
-    """What stock psql prints for COPY (query) TO STDOUT with the settings of a backup."""
+def psql_copies(server: TestServer, dbname: str, queries: Sequence[str], encoding: str) -> list[bytes]:
+    """What stock psql prints for COPY (query) TO STDOUT with the settings of a backup, for each query."""
+    mark = f"--- {secrets.token_hex(16)} ---"
     script = f"{set_statements(session_settings(server.major))};\nSET client_encoding = '{encoding}';\n"
-    script += f"COPY ({query}) TO STDOUT;\n"
+    script += "".join(f"COPY ({query}) TO STDOUT;\n\\echo '{mark}'\n" for query in queries)
     done = subprocess.run(
         [server.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", server.dsn(dbname)],
         input=script.encode("latin-1" if encoding == "LATIN1" else "utf-8"),
@@ -60,7 +62,15 @@ def psql_copy(server: TestServer, dbname: str, query: str, encoding: str) -> byt
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    *copies, rest = done.stdout.split(f"{mark}\n".encode())
+    assert rest == b""
+    assert len(copies) == len(queries)
+    return copies
+
+
+def psql_copy(server: TestServer, dbname: str, query: str, encoding: str) -> bytes:
+    """As :func:`psql_copies`, for one query."""
+    return psql_copies(server, dbname, [query], encoding)[0]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.integration.engine.backup.conftest import Backup, back_up, psql_copy
+from tests.integration.engine.backup.conftest import Backup, back_up, psql_copies, psql_copy
 from tests.servers import TestServer
 from tests.unit.engine.fakes import MemorySink
 from tui_backup.engine.logical.cut import select_rows
@@ -55,17 +55,16 @@ INSERT INTO unlogged VALUES (7);
 
 
 def _assert_chunks_are_psql_copies(server: TestServer, dbname: str, backup: Backup, encoding: str) -> None:
-    checked = 0
-    for table in backup.contents.tables:
-        for chunk in table.chunks:
-            query = select_rows((table.schema, table.name), table.data_columns, (chunk.first_block, chunk.end_block))
-            expected = psql_copy(server, dbname, query, encoding)
-            stored = backup.sink.read(chunk)
-            assert stored == expected, table.name
-            assert chunk.raw_bytes == len(expected)
-            assert chunk.rows == expected.count(b"\n"), table.name
-            checked += 1
-    assert checked >= 2
+    chunks = [(table, chunk) for table in backup.contents.tables for chunk in table.chunks]
+    assert len(chunks) >= 2
+    queries = [
+        select_rows((table.schema, table.name), table.data_columns, (chunk.first_block, chunk.end_block))
+        for table, chunk in chunks
+    ]
+    for (table, chunk), expected in zip(chunks, psql_copies(server, dbname, queries, encoding), strict=True):
+        assert backup.sink.read(chunk) == expected, table.name
+        assert chunk.raw_bytes == len(expected)
+        assert chunk.rows == expected.count(b"\n"), table.name
 
 
 def test_every_chunk_is_what_psql_copies(pg_any: TestServer, any_database: str) -> None:

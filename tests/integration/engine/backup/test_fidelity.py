@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.acceptance import fidelity
-from tests.integration.engine.backup.conftest import back_up, psql_copy
+from tests.integration.engine.backup.conftest import Backup, back_up, psql_copies
 from tests.servers import TestServer
 from tui_backup.engine.logical.cut import select_rows
 from tui_backup.engine.logical.names import literal, qualified
@@ -36,15 +36,8 @@ def test_every_row_is_read(pg_any: TestServer, kind: str) -> None:
         own = set(pg_any.execute(_OWN_TABLES, dbname))
         assert own == {(table.schema, table.name) for table in contents.tables if table.extension is None}
         assert own
-        for table in contents.tables:
-            name = (table.schema, table.name)
-            whole = select_rows(name, table.data_columns, (0, None), table.condition)
-            if table.chunks:
-                stored = b"".join(backup.sink.read(chunk) for chunk in table.chunks)
-                assert stored == psql_copy(pg_any, dbname, whole, contents.database.encoding), name
-            if table.condition is None:
-                counted = pg_any.execute(f"SELECT count(*) FROM ONLY {qualified(*name)}", dbname)
-                assert counted == [(table.rows,)], name
+        _assert_rows_are_psqls(pg_any, dbname, backup)
+        _assert_counts(pg_any, dbname, contents)
         sequences = pg_any.execute(
             "SELECT schemaname::text, sequencename::text, last_value FROM pg_sequences ORDER BY 1, 2", dbname
         )
@@ -60,3 +53,22 @@ def test_every_row_is_read(pg_any: TestServer, kind: str) -> None:
             assert size == [(item.size_bytes,)]
     finally:
         pg_any.drop_database(dbname)
+
+
+def _assert_rows_are_psqls(server: TestServer, dbname: str, backup: Backup) -> None:
+    tables = [table for table in backup.contents.tables if table.chunks]
+    queries = [
+        select_rows((table.schema, table.name), table.data_columns, (0, None), table.condition) for table in tables
+    ]
+    expected = psql_copies(server, dbname, queries, backup.contents.database.encoding)
+    for table, rows in zip(tables, expected, strict=True):
+        assert b"".join(backup.sink.read(chunk) for chunk in table.chunks) == rows, table.name
+
+
+def _assert_counts(server: TestServer, dbname: str, contents: Contents) -> None:
+    tables = [table for table in contents.tables if table.condition is None]
+    counts = " UNION ALL ".join(
+        f"SELECT {number}, count(*) FROM ONLY {qualified(table.schema, table.name)}"
+        for number, table in enumerate(tables)
+    )
+    assert sorted(server.execute(counts, dbname)) == [(number, table.rows) for number, table in enumerate(tables)]
