@@ -10,24 +10,24 @@ from tests.integration.catalog.world import World, make_world
 from tests.servers import TestServer
 
 _Get = Callable[[TestServer], World]
+# shared by the folders that import these fixtures, each of which has an instance of its own
+_MADE: dict[int, World] = {}
 
 
 @pytest.fixture(scope="session")
 def worlds() -> Iterator[_Get]:
     """One catalog a server, kept for the session: a database of its own per test would cost half a second each."""
-    made: dict[int, World] = {}
 
     def get(server: TestServer) -> World:
-        if id(server) not in made:
-            made[id(server)] = make_world(server)
-        world = made[id(server)]
+        if id(server) not in _MADE:
+            _MADE[id(server)] = make_world(server)
+        world = _MADE[id(server)]
         world.empty()
         return world
 
     yield get
-    for world in made.values():
+    for world in _MADE.values():
         world.close()
-        world.server.drop_database(world.database)
 
 
 @pytest.fixture

@@ -48,6 +48,9 @@ def _require_terminal(context: Context) -> None:
         raise UsageError(
             "The dashboard needs a terminal.", hint="Scripts use the commands: `tui-backup --help` lists them."
         )
+    if not sys.stderr.isatty():
+        # Textual draws on stderr
+        raise UsageError("The dashboard draws on standard error, which is redirected.", hint="Leave out the 2>.")
     if os.environ.get("TERM", "") in ("", "dumb"):
         raise UsageError(
             "The dashboard cannot draw on a terminal of type 'dumb'.",

@@ -13,7 +13,7 @@ import os
 import stat as stat_module
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tui_backup.errors import (
@@ -185,13 +185,16 @@ class DirectoryStore:
 
     def _create(self) -> None:
         if not self._path.is_dir():
-            self._path.mkdir(parents=True)
-            self._path.chmod(0o700)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # private from its first moment, and whatever the umask takes away is given back
+            with suppress(FileExistsError):
+                self._path.mkdir(mode=0o700)
+                self._path.chmod(0o700)
         with self._root() as root:
             files.refuse_public(root, self.location)
             if files.exists(root, _TEMP):
                 return
-            others = set(os.listdir(root)) - {"lost+found"}  # noqa: PTH208 (a descriptor)
+            others = set(os.listdir(root)) - {"lost+found", _TEMP}  # noqa: PTH208 (a descriptor)
             if others and CONFIG_KEY not in others:
                 raise RefusedError(
                     f"{self.location} holds other files and is no repository",

@@ -6,7 +6,7 @@ dashboard's own loop and none blocks it; all raise the errors of :mod:`tui_backu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -69,7 +69,7 @@ class Backend(Protocol):
 
     async def start_agent(self) -> int: ...
 
-    def watch(self) -> AsyncIterator[Change | ConnectionState | Resync]: ...
+    def watch(self) -> AsyncGenerator[Change | ConnectionState | Resync, None]: ...
 
     async def get_safety(self) -> SafetyOverview: ...
 
@@ -182,7 +182,7 @@ class ServiceBackend:
     async def start_agent(self) -> int:
         return await agents.start_agent(self._config)
 
-    def watch(self) -> AsyncIterator[Change | ConnectionState | Resync]:
+    def watch(self) -> AsyncGenerator[Change | ConnectionState | Resync, None]:
         return events.watch(self._open_session)
 
     async def get_safety(self) -> SafetyOverview:

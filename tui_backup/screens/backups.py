@@ -114,7 +114,7 @@ def job_message(pane: Pane, job: BackupJob) -> PaneMessage:
     where = f" ({job.repository_name})" if job.repository_name else ""
     proof = PROOF_WORDS[job.proof]
     if job.proof_at is not None:
-        proof = f"{proof} {format_age((board.now() - job.proof_at).total_seconds())} ago."
+        proof = f"{proof.rstrip('.')}, {format_age((board.now() - job.proof_at).total_seconds())} ago."
     title = f'"{job.backup_name}" ' if job.backup_name else ""
     return PaneMessage(
         f"{name}: {title}{number(job.tables_count)} tables, {number(job.rows_count)} rows, "

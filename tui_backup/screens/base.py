@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -59,7 +60,7 @@ class Dialog(ModalScreen[Result]):
         """Title in the border, scrolling body, buttons."""
         with Vertical(classes="dialog") as box:
             box.border_title = Content(shown(self.TITLE_TEXT))
-            with VerticalScroll(classes="dialog-body", can_focus=False):
+            with VerticalScroll(classes="dialog-body -auto", can_focus=False):
                 yield from self.compose_body()
             with Horizontal(classes="dialog-buttons"):
                 yield from self.compose_buttons()
@@ -75,6 +76,12 @@ class Dialog(ModalScreen[Result]):
     def on_mount(self) -> None:
         """Mark the symbol set for the style sheets."""
         self.set_class(self.host.symbols.is_ascii, "-plain")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Let the body scroll before the buttons are pushed out of the terminal."""
+        buttons = 2 if event.size.height >= HEIGHTS[2][0] else 1
+        for body in self.query(".dialog-body.-auto"):
+            body.styles.max_height = max(1, event.size.height - 2 - buttons)
 
     def action_back(self) -> None:
         """Close without a result."""

@@ -22,11 +22,11 @@ from tui_backup.widgets.text import shown, shown_lines
 Facts = Sequence[tuple[str, str]]
 
 
-def facts_content(facts: Facts) -> Content:
-    """Names and values in two columns. Values are outside text."""
+def facts_content(facts: Facts, width: int = 22) -> Content:
+    """Names, ``width`` cells wide, and values, which are outside text."""
     parts: list[str | tuple[str, str]] = []
     for name, value in facts:
-        parts += [(f"{name:<22}", "$text-muted"), shown_lines(value).replace("\n", "\n" + " " * 22), "\n"]
+        parts += [(f"{name:<{width}}", "$text-muted"), shown_lines(value).replace("\n", "\n" + " " * width), "\n"]
     return Content.assemble(*parts)
 
 

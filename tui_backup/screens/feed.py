@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from uuid import UUID
 
 from tui_backup.errors import (
@@ -89,10 +90,11 @@ class Feed:
     async def _follow(self) -> None:
         safety = asyncio.create_task(self._poll_safety())
         try:
-            async for event in self.backend.watch():
-                self._take(event)
-                if isinstance(event, Resync) or (isinstance(event, ConnectionState) and event.connected):
-                    await self.read_all()
+            async with aclosing(self.backend.watch()) as events:
+                async for event in events:
+                    self._take(event)
+                    if isinstance(event, Resync) or (isinstance(event, ConnectionState) and event.connected):
+                        await self.read_all()
         finally:
             safety.cancel()
             await asyncio.gather(safety, return_exceptions=True)

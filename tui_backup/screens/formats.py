@@ -39,8 +39,9 @@ SCHEDULE_COLUMNS = (
     Column("name", "Name", 10, most=40),
     Column("source", "Source", 8, most=40, hide_below=70),
     Column("when", "When", 16, most=50),
-    Column("next", "Next", 16),
-    Column("last", "Last result", 13, most=28, hide_below=60),
+    Column("next", "Next", 16, most=18),
+    Column("last", "Last result", 11, hide_below=60),
+    Column("last_at", "Last run", 12, hide_below=110, descending=True),
 )
 
 COMPLETED_COLUMNS = (
@@ -223,7 +224,7 @@ def schedule_row(schedule: BackupSchedule, now: datetime, symbols: Symbols) -> R
     late = due is not None and (now - due).total_seconds() > 120
     next_text = due.astimezone().strftime("%a %b %d %H:%M") if due else "-"
     last = schedule.last_run_status or ""
-    last_text = f"{symbols.status(last)} {local_time(schedule.last_run_at, now)}" if last else "never ran"
+    ran = schedule.last_run_at
     return Row(
         str(schedule.id),
         (
@@ -232,7 +233,8 @@ def schedule_row(schedule: BackupSchedule, now: datetime, symbols: Symbols) -> R
             Cell(schedule.source_name or "?"),
             Cell(f"{cron_words(schedule.cron_expression)} {schedule.timezone}"),
             Cell(f"{symbols.late} {next_text}" if late else next_text, WARN if late else "", due and due.timestamp()),
-            Cell(last_text, status_tone(last) if last else DIM, last or None),
+            Cell(symbols.status(last) if last else "never ran", status_tone(last) if last else DIM, last or None),
+            Cell(local_time(ran, now), sort=ran and ran.timestamp()),
         ),
         rank=schedule.schedule_name.lower(),
         search=f"{schedule.id} {schedule.cron_expression} {schedule.description or ''}",

@@ -68,21 +68,20 @@ def _reason(overview: SafetyOverview) -> str:
 
 def _figures(board: Board, overview: SafetyOverview, width: int) -> Content:
     inside = sum(1 for source in overview.sources if source.safety in (Safety.SAFE, Safety.AT_RISK))
-    pieces = [f"{inside}/{len(overview.sources)} inside RPO"]
+    line = f" {inside}/{len(overview.sources)} inside RPO"
+    zone = zone_name(board.now())
+    pieces: list[str] = []
     upcoming = overview.next_schedule
     if upcoming is not None and upcoming.next_run_at is not None:
-        pieces.append(f"Next {shown(upcoming.schedule_name)} {_until(upcoming.next_run_at, board.now())}")
-    pieces += [
-        f"Running {overview.running}",
-        f"Stored {format_bytes(overview.stored_bytes)}",
-        zone_name(board.now()),
-    ]
-    line = " "
+        name = shown(upcoming.schedule_name)
+        cut = fit(name, min(cell_len(name), max(12, width - 64)))
+        pieces.append(f"Next {cut} {_until(upcoming.next_run_at, board.now())}")
+    pieces += [f"Running {overview.running}", f"Stored {format_bytes(overview.stored_bytes)}"]
     for piece in pieces:
-        if cell_len(line) + cell_len(piece) + 2 > width:
-            continue
-        line += piece + "   "
-    return Content(line.rstrip())
+        # The zone is never left out: without it no time on the screen means anything.
+        if cell_len(line) + cell_len(piece) + cell_len(zone) + 4 <= width:
+            line += f"  {piece}"
+    return Content(f"{line}  {zone}")
 
 
 def _until(moment: datetime, now: datetime) -> str:

@@ -22,7 +22,7 @@ MOVES = (
     ("g G", "First and last row; the last row loads older ones."),
     ("PgUp PgDn", "A page up and down."),
     ("Tab", "From one table or field to the next."),
-    ("Esc", "Back; on the first screen: message read, then filter cleared."),
+    ("Esc", "Back; first screen: message read, filter cleared."),
 )
 
 

@@ -12,6 +12,7 @@ from tui_backup.model import BackupJob, BackupRestoreLog, BackupSchedule, Verifi
 from tui_backup.screens.add_source import AddSourceDialog
 from tui_backup.screens.base import DashboardScreen
 from tui_backup.screens.confirm import ConfirmDialog, TypedConfirmDialog
+from tui_backup.screens.download import DownloadDialog
 from tui_backup.screens.facts import (
     backup_command,
     kept_database,
@@ -57,7 +58,7 @@ class JobActions(DashboardScreen[None]):
         pane = self.pane
         restore = pane.restore()
         match action:
-            case "restore":
+            case "restore" | "download":
                 return why_not_restore(pane.job())
             case "verify":
                 return why_not_restore(pane.job()) or self._why_not_verify()
@@ -244,6 +245,12 @@ class JobActions(DashboardScreen[None]):
             return
         self._take(await self.host.backend.verify_backup(job.id))
         self.host.toast("The agent reads every file of this backup back now.")
+
+    def action_download(self) -> None:
+        """Ask where to write the backup as SQL."""
+        job = self.pane.job()
+        if not self._refused("download") and job is not None:
+            self.host.open_screen(DownloadDialog(job))
 
     def action_restore(self) -> None:
         """Open the wizard on the highlighted backup."""

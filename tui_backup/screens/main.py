@@ -68,7 +68,6 @@ class MainScreen(JobActions, DashboardScreen[None]):
 
     def on_mount(self) -> None:
         """Show what is known already."""
-        self.query_one("#filter").display = False
         self.call_after_refresh(self._first_show)
 
     def _first_show(self) -> None:
@@ -207,13 +206,12 @@ class MainScreen(JobActions, DashboardScreen[None]):
         field = self.query_one("#filter", Input)
         self._filtered = self.pane.table
         field.value = self._filtered.model.filter
-        field.display = True
-        self.query_one("#state").display = False
+        self.add_class("-filtering")
         field.focus()
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
-        if self.query_one("#filter").display:
+        if self.has_class("-filtering"):
             self._filtered.set_filter(event.value)
             self.pane.show_state()
             if self._filtered.id in ("backup-table", "completed-table"):
@@ -226,12 +224,11 @@ class MainScreen(JobActions, DashboardScreen[None]):
         self.show_bars()
 
     def _close_filter(self) -> None:
-        self.query_one("#filter").display = False
-        self.query_one("#state").display = True
+        self.remove_class("-filtering")
 
     def action_leave(self) -> None:
         """Esc: leave the field and clear the filter, else mark the message read, else clear the filter."""
-        if self.query_one("#filter").display:
+        if self.has_class("-filtering"):
             self._close_filter()
             self._filtered.set_filter("")
             self._filtered.focus()

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Button, ContentSwitcher
+from textual.widgets import Button, ContentSwitcher, Input
 
 from tui_backup.errors import TuiBackupError
 from tui_backup.messages import BoardChanged, Tick
@@ -115,6 +115,7 @@ class RestoreWizard(Dialog[UUID]):
         self.dismiss(None)
 
     @on(LiveTable.Selected, "#wizard-backups")
+    @on(Input.Submitted, "#target-name")
     @on(Button.Pressed, "#next")
     def _next(self) -> None:
         {1: self._to_target, 2: self._to_plan, 3: self._to_confirm}[self._step]()

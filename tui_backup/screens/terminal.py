@@ -24,8 +24,9 @@ def check_terminal(env: Mapping[str, str]) -> None:
         UsageError: no terminal on standard input or output, or a dumb one.
     """
     hint = "Use the commands instead: `tui-backup job list`, `tui-backup --help`."
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("The dashboard needs a terminal on standard input and output.", hint=hint)
+    # Textual draws on standard error.
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+        raise UsageError("The dashboard needs a terminal on standard input, output and error.", hint=hint)
     if env.get("TERM", "") in ("dumb", ""):
         raise UsageError("The dashboard needs a terminal that can move its cursor; TERM says it cannot.", hint=hint)
 

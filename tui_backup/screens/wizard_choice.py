@@ -87,7 +87,8 @@ class BackupStep(Vertical):
         age = format_age((self.host.board.now() - (job.completed_at or job.created_at)).total_seconds())
         proof = PROOF_WORDS[job.proof]
         facts = (
-            ("Backup", f"{job.source_name}  {job.backup_name or ''}  {job.id}"),
+            ("Backup", f"{job.source_name}  {job.backup_name or ''}".strip()),
+            ("Id", str(job.id)),
             ("Taken", f"{exact_time(job.started_at)}, {age} ago"),
             ("Holds", f"{number(job.tables_count)} tables, {number(job.rows_count)} rows"),
             ("Size", f"{format_bytes(job.backup_size)}, stored in {format_bytes(job.compressed_size_bytes)}"),
@@ -95,7 +96,7 @@ class BackupStep(Vertical):
             ("Description", job.description or "-"),
             ("Proof", proof if job.proof_at is None else f"{proof} {exact_time(job.proof_at)}"),
         )
-        self.query_one("#preview", Label).update(facts_content(facts))
+        self.query_one("#preview", Label).update(facts_content(facts, 13))
 
 
 class TargetStep(Vertical):

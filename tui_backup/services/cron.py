@@ -41,11 +41,13 @@ class Cron:
     """An accepted expression.
 
     Args:
-        text: normalised to single spaces.
+        text: as people wrote it, normalised to single spaces.
+        expanded: the same with every range and name written out as numbers.
         is_fixed: whether it names a time of the day, and does not follow real time.
     """
 
     text: str
+    expanded: str
     is_fixed: bool
 
     def runs(self, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
@@ -61,7 +63,7 @@ class Cron:
     def _local(self, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
         """Matching wall-clock times, naive, from a little before ``after`` on."""
         start = (after.astimezone(zone) - _LOOK_BACK).replace(tzinfo=None)
-        return croniter(self.text, start, ret_type=datetime, implement_cron_bug=True)
+        return croniter(self.expanded, start, ret_type=datetime, implement_cron_bug=True)
 
     def _fixed(self, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
         last = after.astimezone(UTC)
@@ -113,28 +115,43 @@ def parse_cron(text: str) -> Cron:
         raise _wrong("Shortcuts such as @daily are not taken; @reboot has no meaning here.")
     if len(fields) != 5:
         raise _wrong(f"A cron expression has five fields, not {len(fields)}.")
-    for number, field in enumerate(fields):
-        for term in field.split(","):
-            _check_term(number, term)
-    normal = " ".join(fields)
+    expanded = _expand(fields)
     try:
-        next(croniter(normal, datetime(2024, 1, 1), ret_type=datetime, implement_cron_bug=True))
+        next(croniter(expanded, datetime(2024, 1, 1), ret_type=datetime, implement_cron_bug=True))
     except CroniterBadDateError as exc:
         raise _wrong("It never fires: there is no such day.") from exc
     except (CroniterError, ValueError, KeyError) as exc:
         raise _wrong("It cannot be understood.") from exc
-    return Cron(normal, not (fields[0].startswith("*") or fields[1].startswith("*")))
+    return Cron(" ".join(fields), expanded, not (fields[0].startswith("*") or fields[1].startswith("*")))
 
 
 def _wrong(message: str) -> ValidationError:
     return ValidationError("cron_expression", message, hint=_HINT)
 
 
-def _check_term(number: int, term: str) -> None:
+def _expand(fields: list[str]) -> str:
+    """Write out what croniter reads in ways of its own (0-0 as a weekday is every day there)."""
+    found = [_expand_field(number, field) for number, field in enumerate(fields)]
+    # either day field may match, unless one begins with a star; a full one without a star therefore means every day
+    starred = fields[2].startswith("*") or fields[4].startswith("*")
+    if not starred and (len(found[2].split(",")) == 31 or len(found[4].split(",")) == 7):
+        found[2] = found[4] = "*"
+    return " ".join(found)
+
+
+def _expand_field(number: int, field: str) -> str:
+    terms = [_expand_term(number, term) for term in field.split(",")]
+    # what begins with a star keeps it: it decides how the two day fields go together
+    if field.startswith("*"):
+        return field
+    return ",".join(sorted(set(",".join(terms).split(",")), key=lambda text: (not text.isdigit(), text.zfill(2))))
+
+
+def _expand_term(number: int, term: str) -> str:
     name, low, high = _FIELDS[number]
     special = _SPECIAL.get(number)
     if special and special.fullmatch(term):
-        return
+        return term
     match = _TERM.fullmatch(term)
     if not match or (match[1] == "*" and match[2]):
         raise _wrong(f"The {name} {term!r} cannot be understood.")
@@ -147,6 +164,11 @@ def _check_term(number: int, term: str) -> None:
     if match[3] is not None and not 1 <= int(match[3]) <= high:
         # */90 minutes would fire every hour, which nobody means
         raise _wrong(f"The step /{match[3]} of the {name} must be 1 to {high}.")
+    if match[1] == "*" or (match[3] and not match[2]):
+        last = high
+    values = range(first, last + 1, int(match[3] or 1))
+    # Sunday has two numbers
+    return ",".join(str(value % 7 if number == 4 else value) for value in values)
 
 
 def _number(number: int, text: str) -> int:

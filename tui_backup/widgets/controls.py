@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.scrollbar import ScrollBarRender
@@ -39,6 +41,11 @@ class PlainCheckbox(Checkbox):
     def __init__(self, label: str, value: bool = False, *, id: str | None = None) -> None:
         super().__init__(Content(shown(label)), value, id=id, compact=True)
 
+    def watch_value(self) -> None:
+        """The mark is in the text: draw it anew."""
+        super().watch_value()
+        self.refresh()
+
     def render(self) -> Content:
         """Box and label."""
         return _marked(self, "[x]" if self.value else "[ ]")
@@ -50,6 +57,11 @@ class PlainRadio(RadioButton):
     def __init__(self, label: str, value: bool = False, *, id: str | None = None) -> None:
         super().__init__(Content(shown(label)), value, id=id, compact=True)
 
+    def watch_value(self) -> None:
+        """The mark is in the text: draw it anew."""
+        super().watch_value()
+        self.refresh()
+
     def render(self) -> Content:
         """Mark and label."""
         return _marked(self, "(*)" if self.value else "( )")
@@ -58,20 +70,20 @@ class PlainRadio(RadioButton):
 class PlainRadioSet(RadioSet):
     """One of several choices; the arrows choose at once."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,right", "choose(1)", "Next option", show=False),
+        Binding("up,left", "choose(-1)", "Previous option", show=False),
+    ]
+
     def __init__(self, options: Sequence[tuple[str, str]], *, value: str, id: str | None = None) -> None:
         self._keys = [key for _label, key in options]
         buttons = [PlainRadio(label, key == value) for label, key in options]
         super().__init__(*buttons, id=id, compact=True)
 
-    def action_next_button(self) -> None:
-        """Choose the next one."""
-        super().action_next_button()
-        self.action_toggle_button()
-
-    def action_previous_button(self) -> None:
-        """Choose the previous one."""
-        super().action_previous_button()
-        self.action_toggle_button()
+    def action_choose(self, step: int) -> None:
+        """Choose the next or previous one."""
+        buttons = list(self.query(PlainRadio))
+        buttons[(self.pressed_index + step) % len(buttons)].value = True
 
     @property
     def chosen(self) -> str:

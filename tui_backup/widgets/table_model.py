@@ -117,8 +117,8 @@ class TableModel:
             index: min(self.columns[index].most or 0, self._natural(index)) - widths[index] for index in shown_columns
         }
         while spare > 0 and any(wish > 0 for wish in wishes.values()):
-            # One cell at a time to the column that lacks most keeps a long name from starving its neighbour.
-            index = max(wishes, key=lambda i: wishes[i])
+            # The column that lacks least first: one very long name must not starve all others.
+            index = min((i for i, wish in wishes.items() if wish > 0), key=lambda i: wishes[i])
             widths[index] += 1
             wishes[index] -= 1
             spare -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, LiteralString, cast
 from uuid import UUID
 
 import psycopg
@@ -65,7 +65,7 @@ class World:
         return cursor.fetchall() if cursor.description else []
 
     def _past_policies(self) -> psycopg.Connection[dict[str, Any]]:
-        if self._superuser is None or self._superuser.broken:
+        if self._superuser is None or self._superuser.closed:
             self._superuser = psycopg.connect(self.server.dsn(self.database), autocommit=True, row_factory=dict_row)
         return self._superuser
 
@@ -164,16 +164,21 @@ class World:
         return row["id"]
 
 
-def make_world(server: TestServer) -> World:
-    """A new catalog on a server that has had none before."""
-    with server.connect() as connection:
-        for login in (OWNER, AGENT, GATEWAY, STRANGER, BOTH, *(login_of(t, r) for t in TENANTS for r in ROLES)):
-            attributes = sql.SQL("CREATEROLE" if login == OWNER else "")
+def make_login(server: TestServer, login: str, attributes: str = "") -> None:
+    """A login with the tests' password, if it is not there."""
+    if not server.execute(f"SELECT 1 FROM pg_roles WHERE rolname = '{login}'"):
+        with server.connect() as connection:
             connection.execute(
                 sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}").format(
-                    sql.Identifier(login), attributes, sql.Literal(PASSWORD)
+                    sql.Identifier(login), sql.SQL(cast("LiteralString", attributes)), sql.Literal(PASSWORD)
                 )
             )
+
+
+def make_world(server: TestServer) -> World:
+    """A new catalog on a server that has had none before."""
+    for login in (OWNER, AGENT, GATEWAY, STRANGER, BOTH, *(login_of(t, r) for t in TENANTS for r in ROLES)):
+        make_login(server, login, "CREATEROLE" if login == OWNER else "")
     world = World(server, server.create_database(owner=OWNER))
     asyncio.run(migrate(world.dsn(OWNER)))
     with world.connect(OWNER) as connection:

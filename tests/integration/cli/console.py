@@ -13,7 +13,7 @@ from typing import Any
 
 from tui_backup.embedded import EmbeddedPostgres
 
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "COVERAGE_PROCESS_START")
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
 
 class Console:

@@ -10,10 +10,15 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tui_backup.cli import main
+from tui_backup.cli.context import Context
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +68,46 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Ter
     monkeypatch.undo()
     for descriptor in opened:
         os.close(descriptor)
+
+
+HOSTILE = "[/x]\x1b]0;pwned\x07\u202e"
+"""A name that a careless program would let the terminal obey."""
+
+Answer = Callable[..., None]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Makes a service function give a fixed answer, and opens no catalog."""
+
+    @asynccontextmanager
+    async def session(self: Context, *, agent: bool = False) -> AsyncIterator[None]:
+        yield None
+
+    def give(module: Any, name: str, value: Any, calls: list[Any] | None = None) -> None:
+        async def reply(_session: object, *args: Any, **options: Any) -> Any:
+            if calls is not None:
+                calls.append((*args, *options.values()))
+            return value
+
+        monkeypatch.setattr(module, name, reply)
+
+    monkeypatch.setattr(Context, "session", session)
+    return give
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command; gives status, stdout, stderr, and sees to it that no terminal is obeyed."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        status = main(words)
+        printed = capsys.readouterr()
+        for text in (printed.out, printed.err):
+            assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text
+        return status, printed.out, printed.err
+
+    return run
+
+
+Shown = Callable[..., tuple[int, str, str]]

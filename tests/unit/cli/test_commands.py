@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from tui_backup.cli import main
-from tui_backup.cli.context import Context
+from tests.unit.cli.conftest import HOSTILE, Answer, Shown
 from tui_backup.model import (
     BackupJob,
     BackupJobInsert,
@@ -31,11 +29,18 @@ from tui_backup.model import (
     RestoreType,
     Verification,
 )
-from tui_backup.services import backups, repositories, restores, schedules, sources, verifications, waiting
+from tui_backup.services import (
+    backups,
+    repositories,
+    restores,
+    schedules,
+    sources,
+    verifications,
+    waiting,
+)
 
 ID = UUID("6f1f7a3e-1111-4000-8000-000000000001")
 MADE = datetime(2026, 11, 22, 2, 14, tzinfo=UTC)
-HOSTILE = "[/x]\x1b]0;pwned\x07\u202e"
 
 JOB = BackupJob(
     id=ID,
@@ -95,45 +100,6 @@ SCHEDULE = BackupSchedule(
     next_run_at=MADE,
     source_name="shop",
 )
-
-Answer = Callable[..., None]
-
-
-@pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
-    """Makes a service function give a fixed answer, and opens no catalog."""
-
-    @asynccontextmanager
-    async def session(self: Context, *, agent: bool = False) -> AsyncIterator[None]:
-        yield None
-
-    def give(module: Any, name: str, value: Any, calls: list[Any] | None = None) -> None:
-        async def reply(_session: object, *args: Any, **options: Any) -> Any:
-            if calls is not None:
-                calls.append((*args, *options.values()))
-            return value
-
-        monkeypatch.setattr(module, name, reply)
-
-    monkeypatch.setattr(Context, "session", session)
-    return give
-
-
-@pytest.fixture
-def shown(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command; gives status, stdout, stderr, and sees to it that no terminal is obeyed."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        status = main(words)
-        printed = capsys.readouterr()
-        for text in (printed.out, printed.err):
-            assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text
-        return status, printed.out, printed.err
-
-    return run
-
-
-Shown = Callable[..., tuple[int, str, str]]
 
 
 def test_job_list(answer: Answer, shown: Shown) -> None:
@@ -454,3 +420,25 @@ def test_source_test_lists_the_grants_and_exits_1(answer: Answer, shown: Shown) 
     assert status == 1 and "  GRANT SELECT ON public.secret TO backup;" in out and "    public.secret" in out
     status, out, err = shown("source", "test", "shop", "--json")
     assert (status, err) == (1, "") and json.loads(out)["tls"] is True
+
+
+def test_download_and_cancel(answer: Answer, shown: Shown, tmp_path: Path) -> None:
+    calls: list[Any] = []
+    answer(backups, "get_backup_job_by_id", JOB)
+    answer(backups, "download_backup_file", 2048, calls)
+    answer(backups, "cancel_backup_job", replace(JOB, status=JobStatus.RUNNING))
+    answer(restores, "cancel_restore", replace(LOG, status=JobStatus.CANCELLED))
+    output = tmp_path / "x.sql"
+    assert f"-f {output}" in shown("job", "download", "6f1f", "--output", str(output))[1]
+    assert calls[0][:2] == (ID, output)
+    assert "asked to stop" in shown("job", "cancel", "6f1f")[1]
+    assert "is cancelled" in shown("restore-log", "cancel", "6f1f")[1]
+
+
+def test_undo_and_finish(answer: Answer, shown: Shown) -> None:
+    answer(restores, "get_restore_log_by_id", LOG)
+    answer(restores, "undo_restore", replace(LOG, undo_state="undone"))
+    answer(restores, "finish_restore", replace(LOG, undo_state="finished"))
+    assert "has its name again" in shown("restore-log", "undo", "6f1f")[1]
+    assert "is dropped" in shown("restore-log", "finish", "6f1f", "--confirm")[1]
+    assert json.loads(shown("restore-log", "undo", "6f1f", "--json")[1])["undo_state"] == "undone"

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tui_backup.cli import main, program
+from tui_backup.cli.commands import build_parser
 from tui_backup.cli.context import Context
+from tui_backup.cli.output import Output
 from tui_backup.errors import PermissionRefusedError, UsageError, WorkFailedError
 
 PROGRAM = [sys.executable, "-m", "tui_backup"]
@@ -121,6 +123,42 @@ def test_without_a_terminal_the_dashboard_refuses(tmp_path: Path) -> None:
     done = _run(env={**os.environ, "TUI_BACKUP_CONFIG": str(config)})
     assert done.returncode == 2 and done.stdout == ""
     assert "needs a terminal" in done.stderr and "tui-backup --help" in done.stderr
+
+
+def test_the_dashboard_does_not_draw_into_a_file() -> None:
+    outer, inner = pty.openpty()
+    try:
+        done = subprocess.run(
+            PROGRAM,
+            check=False,
+            stdin=inner,
+            stdout=inner,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env={**os.environ, "TERM": "xterm"},
+        )
+    finally:
+        os.close(outer)
+        os.close(inner)
+    assert done.returncode == 2 and "redirected" in done.stderr
+
+
+@pytest.mark.parametrize("term", ["dumb", ""])
+def test_the_dashboard_refuses_a_dumb_terminal(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer, inner = pty.openpty()
+    try:
+        for name in ("stdin", "stdout", "stderr"):
+            monkeypatch.setattr(sys, name, os.fdopen(os.dup(inner), "r" if name == "stdin" else "w"))
+        monkeypatch.setenv("TERM", term)
+        with pytest.raises(UsageError, match="dumb"):
+            build_parser().parse_args([]).handler(Context(Output()), build_parser().parse_args([]))
+    finally:
+        for name in ("stdin", "stdout", "stderr"):
+            getattr(sys, name).close()
+        monkeypatch.undo()
+        os.close(outer)
+        os.close(inner)
 
 
 def test_what_is_not_set_up_is_one_json_error() -> None:

@@ -19,6 +19,7 @@ from tui_backup.repository.check import verify_files
 from tui_backup.repository.holds import Hold, release_holds, sweeping
 from tui_backup.repository.keys import holds_prefix, manifest_key, packs_prefix, sweeps_prefix
 from tui_backup.repository.manifests import read_manifest
+from tui_backup.repository.packs import PackWriter
 from tui_backup.repository.run import backup_run
 from tui_backup.repository.sweep import delete_backup, sweep
 
@@ -49,10 +50,21 @@ def test_what_another_backup_needs_stays(store: MemoryStore) -> None:
     second = back_up(store, {"orders": rows(1), "items": rows(3)})
     assert delete_backup(store, TENANT, first.job.id).packs_deleted == 0
     assert whole(store, second)
-    assert delete_backup(store, TENANT, second.job.id).packs_deleted == 1
-    # what only the first one named is an orphan by now, and goes after a day
-    store.clock_ahead = timedelta(hours=25)
+    # it names its own pack and the one that it shared with the first
+    assert delete_backup(store, TENANT, second.job.id).packs_deleted == 2
+    assert store.objects == {}
+
+
+def test_orphans_go_after_a_day(store: MemoryStore) -> None:
+    """Packs of a run that died without a hold or a manifest."""
+    sink = PackWriter(store, TENANT)
+    write_stream(sink, rows(1))
+    sink.flush()
+    sink.close()
     sweep(store, TENANT)
+    assert len(packs(store)) == 1
+    store.clock_ahead = timedelta(hours=25)
+    assert sweep(store, TENANT).packs_deleted == 1
     assert packs(store) == set()
 
 

@@ -7,7 +7,7 @@ test take the catalog away, hold an answer back, or make the next call fail.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -361,10 +361,11 @@ class FakeBackend:
         self.world.agent_age_s = 0.5
         return 4711
 
-    async def watch(self) -> AsyncIterator[Change | ConnectionState | Resync]:
+    async def watch(self) -> AsyncGenerator[Change | ConnectionState | Resync, None]:
         queue: asyncio.Queue[Change | ConnectionState | Resync] = asyncio.Queue()
         self.queues.append(queue)
         try:
+            yield ConnectionState(True, NOW)
             while True:
                 yield await queue.get()
         finally:
@@ -438,9 +439,7 @@ class FakeBackend:
         await self._call("delete_backup_job", job_id)
         del self.world.jobs[job_id]
 
-    async def download_backup_file(
-        self, job_id: UUID, output: Path, on_progress: Callable[[Progress], None]
-    ) -> int:
+    async def download_backup_file(self, job_id: UUID, output: Path, on_progress: Callable[[Progress], None]) -> int:
         await self._call("download_backup_file", job_id, output)
         on_progress(make_progress(0.5))
         return 12345
@@ -449,9 +448,7 @@ class FakeBackend:
         await self._call("get_backup_contents", job_id)
         return [BackupTable(t.quoted_name, t.rows_estimate, t.bytes, t.bytes // 4, 3) for t in self.tables]
 
-    async def estimate_backup(
-        self, source: str, tables: Sequence[str], repository: str | None
-    ) -> BackupEstimate:
+    async def estimate_backup(self, source: str, tables: Sequence[str], repository: str | None) -> BackupEstimate:
         await self._call("estimate_backup", source, list(tables), repository)
         return BackupEstimate(13 * GIB, 900, 812 * GIB, repository or "local")
 

@@ -29,6 +29,11 @@ class Chosen:
         return None if self.everything else frozenset(table.oid for table in self.tables)
 
     @property
+    def with_rows(self) -> tuple[Table, ...]:
+        """The tables that have rows of their own; a partitioned table's are its partitions'."""
+        return tuple(table for table in self.tables if table.kind != "p")
+
+    @property
     def raw_bytes(self) -> int:
         """Uncompressed bytes of the tables' rows."""
         return sum(table.raw_bytes for table in self.tables)

@@ -136,6 +136,7 @@ def compare_database(
         if chosen.everything:
             with compare.reader_for(stop) as rows:
                 _compare_large_objects(contents, conn, rows, report)
+            progress(bytes_=sum(chunk.raw_bytes for chunk in contents.large_objects.chunks))
     selection = select_entries(archive.entries, chosen.oids)
     texts = same_major and contents.schema.tool.endswith(f" {archive.tools.version}")
     found = compare_definitions(

@@ -18,9 +18,10 @@ from tui_backup import manifest
 from tui_backup.engine.connection import Connection
 from tui_backup.engine.logical.acl import apply_acl
 from tui_backup.engine.logical.target import Target, one, server_major
-from tui_backup.errors import TargetInUseError, TargetMismatchError, TargetNotEmptyError
+from tui_backup.errors import PermissionRefusedError, TargetInUseError, TargetMismatchError, TargetNotEmptyError
 
 _DROP_TIMEOUT_S = 600
+_SESSIONS_TIMEOUT_S = 30.0
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 
 
@@ -36,6 +37,11 @@ class CreatedDatabase:
 def unfinished_comment(restore_id: UUID) -> str:
     """The comment of a database in the making."""
     return f"tui-backup restore {restore_id}, not finished"
+
+
+def unfinished_name(restore_id: UUID) -> str:
+    """The name of a database in the making; it gets its own when it is done."""
+    return f"tui_backup_{restore_id.hex}"
 
 
 def create_statement(database: manifest.Database, *, name: str, tablespace: str | None, major: int) -> sql.Composed:
@@ -153,6 +159,23 @@ def comment_statement(name: str, comment: str | None) -> sql.Composed:
     return sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(comment))
 
 
+def rename_database(conn: Connection, *, name: str, oid: int, to: str) -> None:
+    """Give a database of ours its final name, whoever may have connected to it meanwhile.
+
+    Raises:
+        TargetNotEmptyError: the name has been taken since the restore began.
+    """
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    conn.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
+    end_sessions_on(conn, [oid])
+    try:
+        with conn.transaction():
+            conn.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to)))
+            conn.execute(allow.format(sql.Identifier(to), sql.SQL("true")))
+    except psycopg.errors.DuplicateDatabase as error:
+        raise TargetNotEmptyError(f"A database named {to} exists now on this server.") from error
+
+
 def drop_database(conn: Connection, *, name: str, oid: int) -> None:
     """Drop a database of ours, ending the sessions on it.
 
@@ -229,3 +252,29 @@ def end_sessions_named(conn: Connection, session_name: str, *, timeout_s: float 
                 hint="End them with pg_terminate_backend() as a superuser.",
             )
         time.sleep(0.1)
+
+
+def end_sessions_on(conn: Connection, oids: list[int]) -> None:
+    """End all sessions on the databases and wait until they are gone."""
+    deadline = time.monotonic() + _SESSIONS_TIMEOUT_S
+    while True:
+        try:
+            rows = conn.execute(
+                "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+                " WHERE datid = ANY (%s::pg_catalog.oid[]) AND pid <> pg_catalog.pg_backend_pid()"
+                " AND backend_type IN ('client backend', 'walsender')",
+                (oids,),
+            ).fetchall()
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise PermissionRefusedError(
+                f"The login may not end the sessions on the database: {error.diag.message_primary}.",
+                hint="Grant it pg_signal_backend (superusers' sessions need a superuser).",
+            ) from error
+        if not rows:
+            return
+        if time.monotonic() > deadline:
+            raise TargetInUseError(
+                f"{len(rows)} sessions were still connected after {_SESSIONS_TIMEOUT_S:.0f} s.",
+                hint="Stop what connects (a pooler, an application) and swap again.",
+            )
+        time.sleep(0.05)

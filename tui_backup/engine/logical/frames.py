@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -72,15 +73,18 @@ def check_chunks(
     Raises:
         ObjectMissingError, DamagedError: the first frame that is not what was written, with what it belongs to.
     """
-    wanted: dict[str, tuple[str, Blob]] = {blob.id: ("the schema", blob) for blob in contents.schema.blobs}
-    for table in tables:
-        label = f"{table.schema}.{table.name}"
-        _check_lengths(label, table.chunks)
-        wanted |= {blob.id: (label, blob) for blob in chunk_frames(table.chunks)}
+    streams = {f"{table.schema}.{table.name}": table.chunks for table in tables}
     if large_objects:
-        chunks = contents.large_objects.chunks
-        _check_lengths("large objects", chunks)
-        wanted |= {blob.id: ("large objects", blob) for blob in chunk_frames(chunks)}
+        streams["large objects"] = contents.large_objects.chunks
+    wanted: dict[str, tuple[str, Blob]] = {}
+    uses: Counter[str] = Counter()
+    for label, chunks in streams.items():
+        _check_lengths(label, chunks)
+        for blob in chunk_frames(chunks):
+            wanted.setdefault(blob.id, (label, blob))
+            uses[blob.id] += 1
+    for blob in contents.schema.blobs:
+        wanted.setdefault(blob.id, ("the schema", blob))
     # packs are read front to back
     frames = sorted(wanted.values(), key=lambda item: (item[1].pack, item[1].offset))
 
@@ -92,7 +96,7 @@ def check_chunks(
         except TuiBackupError as error:
             error.details.setdefault("belongs_to", label)
             raise
-        progress(bytes_=blob.raw_bytes)
+        progress(bytes_=blob.raw_bytes * uses[blob.id])
 
     run_workers(frames, check, workers=workers, stop=stop)
     return sum(blob.raw_bytes for _, blob in frames)

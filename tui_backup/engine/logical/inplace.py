@@ -117,7 +117,7 @@ def restore_in_place(
     result = RestoreResult(database="")
     phases = Phases(progress, stop)
     reads = 3 if request.compare else 2
-    progress(tables_total=len(chosen.tables), bytes_total=reads * chosen.raw_bytes)
+    progress(tables_total=len(chosen.with_rows), bytes_total=reads * chosen.raw_bytes)
     with phases.phase("checking"):
         with target.session(what="looking at the live tables", stop=stop) as conn:
             result.database = conn.info.dbname

@@ -25,7 +25,7 @@ from tui_backup.engine.logical.cut import copy_out
 from tui_backup.engine.logical.locks import BEGIN_SQL
 from tui_backup.engine.logical.names import literal
 from tui_backup.engine.logical.session import session_settings, set_statements
-from tui_backup.errors import TuiBackupError
+from tui_backup.errors import ConnectionFailedError, TuiBackupError
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Interna
 
 _CONNECT_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 5.0
+_SNAPSHOT_GONE = {"22023", "42704", "55000"}
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 
 
@@ -181,6 +182,15 @@ def _load_client_certificate(context: ssl.SSLContext, options: dict[str, str]) -
         context.load_cert_chain(certificate, key)
 
 
+def _opening_error(exc: BaseException) -> TuiBackupError:
+    error = map_error(exc, "opening a reading session")
+    if getattr(exc, "sqlstate", None) in _SNAPSHOT_GONE and "snapshot" in error.message:
+        return ConnectionFailedError(
+            "The coordinating session was ended, and its snapshot with it.", details=error.details
+        )
+    return error
+
+
 class AsyncpgLine:
     """A line by asyncpg. An exception raised by ``take`` ends the COPY at once and leaves the session usable."""
 
@@ -212,7 +222,7 @@ class AsyncpgLine:
         except BaseException as exc:
             connection.terminate()
             if isinstance(exc, (*ASYNCPG_ERRORS, OSError, TimeoutError)):
-                raise map_error(exc, "opening a reading session") from exc
+                raise _opening_error(exc) from exc
             raise
         return line
 
@@ -261,7 +271,7 @@ class PsycopgLine:
                 self._connection.execute(statement.encode())
         except psycopg.Error as exc:
             self._connection.close()
-            raise map_error(exc, "opening a reading session") from exc
+            raise _opening_error(exc) from exc
 
     @property
     def backend_pid(self) -> int:

@@ -147,7 +147,8 @@ def session_reader(conn: Connection, encoding: str, stop: StopFlag) -> ReadQuery
     """Stream queries on an open session, inside its transaction; slower, since each row passes through Python."""
 
     def read(query: str, take: Callable[[Any], None]) -> int:
-        with database_errors("reading restored rows", stop), cancelled_by(stop, conn):
+        # a query that its consumer breaks off is cancelled, which fails the innermost transaction
+        with database_errors("reading restored rows", stop), cancelled_by(stop, conn), conn.transaction():
             cursor = conn.cursor()
             with cursor.copy(copy_out(query, encoding).encode()) as stream:
                 for block in stream:

@@ -31,8 +31,10 @@ WHERE c.relkind IN ('r', 'p', 'S', 'f', 'm') AND c.relpersistence <> 't'
 ORDER BY n.nspname, c.relname
 """
 
+# the functions say NULL of a relation that was dropped a moment ago
 _RIGHTS_SQL = """
-SELECT c.oid::bigint, has_schema_privilege(c.relnamespace, 'USAGE'), has_table_privilege(c.oid, 'SELECT'),
+SELECT c.oid::bigint, coalesce(has_schema_privilege(c.relnamespace, 'USAGE'), true),
+       coalesce(has_table_privilege(c.oid, 'SELECT'), true),
        c.relkind IN ('r', 'p') AND row_security_active(c.oid)
 FROM pg_class c WHERE c.oid = ANY (%s::bigint[]::oid[])
 """

@@ -21,7 +21,10 @@ from tui_backup.engine.logical.createdb import (
     comment_statement,
     create_database,
     drop_database,
+    drop_unfinished,
     finish_database,
+    rename_database,
+    unfinished_name,
 )
 from tui_backup.engine.logical.frames import check_chunks
 from tui_backup.engine.logical.load import Loaded, load_tables
@@ -32,12 +35,19 @@ from tui_backup.engine.logical.target import (
     Target,
     add_details,
     monetary_locale,
+    name_in_use,
     one,
     prepare_session,
     server_major,
 )
 from tui_backup.engine.tools import ClientTools, find_tools
-from tui_backup.errors import NotIdenticalError, TargetVersionError, TuiBackupError, ValidationError
+from tui_backup.errors import (
+    NotIdenticalError,
+    TargetNotEmptyError,
+    TargetVersionError,
+    TuiBackupError,
+    ValidationError,
+)
 from tui_backup.manifest import Contents
 from tui_backup.model import BackupReader, ProgressReport, RestoreRequest, RestoreTarget, StopFlag
 
@@ -78,10 +88,11 @@ def restore_database(
 ) -> RestoreResult:
     """Restore a backup, or chosen tables of it, into a new database (NEW_DATABASE, or SWAP before its renames).
 
-    The database carries a comment that marks it as unfinished until all is done; for SWAP the renames take that mark
-    away. On any failure, and on a stop, it is dropped, and the error's details say so (``rollback_executed``,
-    ``rollback_at``; ``left_over`` where even that failed). Where only the comparison fails the copy is kept for a
-    look, under the name in the error's details.
+    The database carries a comment that marks it as unfinished, and a name that says the same, until all is done; for
+    SWAP the renames take the mark away. What a dead attempt at the same restore has left is dropped first. On any
+    failure, and on a stop, the database is dropped, and the error's details say so (``rollback_executed``,
+    ``rollback_at``; ``left_over`` where even that failed). Where only the comparison fails the copy is kept for a look,
+    under the name in the error's details.
 
     Args:
         request: what was chosen.
@@ -89,7 +100,7 @@ def restore_database(
         reader: where its frames are.
         target_conninfo: the server; its database is connected to for creating the new one.
         restore_id: the restore log's id.
-        work_name: name of the database while it is in the making, the final one when None.
+        work_name: name of the database while it is in the making; made from the restore's id when None.
         passfile: a .pgpass file for the target.
         application_name: of all sessions of this restore.
         progress: told phases, tables, rows, bytes.
@@ -100,15 +111,16 @@ def restore_database(
     Raises:
         TargetNotEmptyError, TargetVersionError, DamagedError, SqlFailedError, ClientToolsError, NotIdenticalError, …
     """
-    name = work_name or request.database
-    if not name:
+    if not request.database and request.target is RestoreTarget.NEW_DATABASE:
         raise ValidationError("database", "The new database needs a name.")
+    name = work_name or unfinished_name(restore_id)
     target = Target(target_conninfo, passfile, application_name)
     phases = Phases(progress, stop)
     chosen = choose_tables(contents, request.tables)
     result = RestoreResult(database=name)
     reads = 3 if request.compare else 2
-    progress(tables_total=len(chosen.tables), bytes_total=reads * chosen.raw_bytes)
+    objects_bytes = sum(chunk.raw_bytes for chunk in contents.large_objects.chunks) if chosen.everything else 0
+    progress(tables_total=len(chosen.with_rows), bytes_total=reads * (chosen.raw_bytes + objects_bytes))
     tools = _tools(target, contents, tools_dir)
     with Archive(contents.schema, reader, tools, stop, no_owner=request.no_owner) as archive:
         with phases.phase("checking"):
@@ -122,7 +134,10 @@ def restore_database(
                 workers=jobs,
             )
         run = _Run(request, contents, reader, target, progress, stop, jobs, chosen, archive, phases, result)
-        with target.admin(what=f"creating the database {name}", stop=stop) as admin:
+        drop_unfinished(target, restore_id)
+        with target.admin(what=f"creating the database {name}") as admin:
+            if request.database and name_in_use(admin, request.database):
+                raise TargetNotEmptyError(f"A database named {request.database} exists already on this server.")
             made = create_database(admin, contents.database, name=name, restore_id=restore_id)
         try:
             run.fill(made)
@@ -243,7 +258,6 @@ class _Run:
     def finish(self, made: CreatedDatabase) -> None:
         """What hangs on the database itself, its final name, and the end of its being marked as unfinished."""
         final = self.request.database or made.name
-        identical = self.result.compare is None or self.result.compare.identical
         is_swap = self.request.target is RestoreTarget.SWAP
         with self.target.admin(what=f"finishing the database {made.name}", stop=self.stop) as conn:
             with conn.transaction():
@@ -255,17 +269,10 @@ class _Run:
                     keep_mark=True,
                     warn=self.result.warnings.append,
                 )
-            if is_swap and identical:
-                self.result.database_oid = made.oid
-                return
-            with conn.transaction():
-                if not is_swap and final != made.name:
-                    conn.execute(
-                        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                            sql.Identifier(made.name), sql.Identifier(final)
-                        )
-                    )
-                    made.name = final
+            if final != made.name:
+                rename_database(conn, name=made.name, oid=made.oid, to=final)
+                made.name = final
+            if not is_swap or (self.result.compare is not None and not self.result.compare.identical):
                 conn.execute(comment_statement(made.name, self.contents.database.comment))
         self.result.database = made.name
         self.result.database_oid = made.oid
@@ -343,7 +350,7 @@ class _Run:
         self.loaded = load_tables(
             self.target,
             made.name,
-            self.chosen.tables,
+            self.chosen.with_rows,
             self.reader,
             encoding=self.contents.database.encoding,
             lc_monetary=money,

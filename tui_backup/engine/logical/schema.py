@@ -20,6 +20,7 @@ from tui_backup.model import BackupSink, BlobWriter, PendingBlob, StopFlag
 # Definitions only: minutes even for 100,000 tables.
 _DUMP_TIMEOUT_S = 3600.0
 _GLOBALS_TIMEOUT_S = 300.0
+_NO_LIMITS = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,9 @@ def dump_globals(
         # pg_dumpall would go to "postgres"; a name given plain is taken for a connection string when it looks like one
         f"--database=dbname='{dbname}'",
     ]
-    return _store(tools, argv, env, sink, stop=stop, timeout_s=_GLOBALS_TIMEOUT_S)
+    # pg_dump turns the login's own limits off by itself, pg_dumpall does not
+    unlimited = {**env, "PGOPTIONS": f"{env.get('PGOPTIONS', '')} {_NO_LIMITS}".strip()}
+    return _store(tools, argv, unlimited, sink, stop=stop, timeout_s=_GLOBALS_TIMEOUT_S)
 
 
 def _store(
@@ -132,7 +135,8 @@ def _name(argv: Sequence[str]) -> str:
 
 
 _MEANINGS: tuple[tuple[re.Pattern[str], type[TuiBackupError]], ...] = (
-    (re.compile(r"lock timeout|could not obtain lock"), LockTimeoutError),
+    # --lock-wait-timeout is a statement_timeout around pg_dump's LOCK TABLE
+    (re.compile(r"lock timeout|statement timeout|could not obtain lock"), LockTimeoutError),
     (
         re.compile(
             r"server closed the connection|terminating connection|could not connect|no connection to the server"

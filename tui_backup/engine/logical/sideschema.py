@@ -100,7 +100,7 @@ def restore_side_schema(
     target = Target(target_conninfo, passfile, application_name)
     phases = Phases(progress, stop)
     reads = 3 if request.compare else 2
-    progress(tables_total=len(chosen.tables), bytes_total=reads * chosen.raw_bytes)
+    progress(tables_total=len(chosen.with_rows), bytes_total=reads * chosen.raw_bytes)
     with phases.phase("checking"):
         with target.session(what="looking at the database", stop=stop) as conn:
             _check_free(conn, request.schema)

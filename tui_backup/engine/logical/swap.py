@@ -6,7 +6,7 @@ the two oids that were recorded before the first one, so an agent that starts ag
 
 from __future__ import annotations
 
-import time
+import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +18,7 @@ from psycopg import sql
 from tui_backup import manifest
 from tui_backup.engine.connection import Connection
 from tui_backup.engine.logical.acl import apply_acl, apply_settings
-from tui_backup.engine.logical.createdb import comment_statement, drop_database
+from tui_backup.engine.logical.createdb import comment_statement, drop_database, end_sessions_on
 from tui_backup.engine.logical.target import Target, one
 from tui_backup.errors import (
     AlreadyExistsError,
@@ -26,10 +26,12 @@ from tui_backup.errors import (
     NotFoundError,
     PermissionRefusedError,
     TargetInUseError,
+    TuiBackupError,
 )
 
+_log = logging.getLogger(__name__)
+
 _NAME_BYTES = 63
-_SESSIONS_TIMEOUT_S = 30.0
 
 
 class SwapState(StrEnum):
@@ -132,8 +134,8 @@ def swap_databases(target: Target, record: SwapRecord) -> list[str]:
     with target.admin(avoid=(record.live, record.new), what=f"swapping {record.live}") as conn:
         if _state(conn, record) is not SwapState.NOT_SWAPPED:
             raise JobStateError(f"The databases {record.live} and {record.new} are not as they were recorded.")
-        with _closed(conn, record.live):
-            _end_sessions(conn, [record.live_oid, record.new_oid])
+        with _closed(target, conn, record.live):
+            end_sessions_on(conn, [record.live_oid, record.new_oid])
             with _renaming(), conn.transaction():
                 _rename(conn, record.live, record.kept)
                 _rename(conn, record.new, record.live)
@@ -157,8 +159,8 @@ def undo_swap(target: Target, record: SwapRecord, *, at: datetime) -> SwapRecord
                 f"The swap of {record.live} cannot be undone: the databases are no longer as the swap left them.",
                 hint="The kept database may have been dropped or renamed by hand.",
             )
-        with _closed(conn, record.live):
-            _end_sessions(conn, [record.live_oid, record.new_oid])
+        with _closed(target, conn, record.live):
+            end_sessions_on(conn, [record.live_oid, record.new_oid])
             with _renaming(), conn.transaction():
                 _rename(conn, record.live, undone)
                 _rename(conn, record.kept, record.live)
@@ -220,9 +222,10 @@ def _allow_connections(conn: Connection, name: str, *, allow: bool) -> None:
 
 
 class _closed:
-    """Keep new sessions out of a database; let them in again when the body fails."""
+    """Keep new sessions out of a database; let them in again when the body fails, by a new session if need be."""
 
-    def __init__(self, conn: Connection, name: str) -> None:
+    def __init__(self, target: Target, conn: Connection, name: str) -> None:
+        self._target = target
         self._conn = conn
         self._name = name
 
@@ -230,8 +233,17 @@ class _closed:
         _allow_connections(self._conn, self._name, allow=False)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is not None and not self._conn.closed:
+        if kind is None:
+            return
+        if not self._conn.closed:
             _allow_connections(self._conn, self._name, allow=True)
+            return
+        try:
+            with self._target.admin(avoid=(self._name,), what=f"reopening {self._name}") as conn:
+                _allow_connections(conn, self._name, allow=True)
+        except TuiBackupError as failure:
+            # the server is gone; whoever asks inspect_swap() later reopens it
+            _log.warning("%s is closed to connections: %s", self._name, failure.message)
 
 
 class _renaming:
@@ -246,37 +258,15 @@ class _renaming:
                 f"The login may not rename the databases: {error.diag.message_primary}.",
                 hint="It must own both databases and have CREATEDB, or be a superuser.",
             ) from error
+        if isinstance(error, psycopg.errors.DuplicateDatabase):
+            raise AlreadyExistsError(
+                f"The name is taken: {error.diag.message_primary}.", hint="Rename or drop that database first."
+            ) from error
         if isinstance(error, psycopg.errors.ObjectInUse):
             raise TargetInUseError(
                 f"A database is in use: {error.diag.message_primary}. {error.diag.message_detail or ''}".strip(),
                 hint="Commit or roll back its prepared transactions (pg_prepared_xacts), then swap again.",
             ) from error
-
-
-def _end_sessions(conn: Connection, oids: list[int]) -> None:
-    """End all sessions on the databases and wait until they are gone."""
-    deadline = time.monotonic() + _SESSIONS_TIMEOUT_S
-    while True:
-        try:
-            rows = conn.execute(
-                "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
-                " WHERE datid = ANY (%s::pg_catalog.oid[]) AND pid <> pg_catalog.pg_backend_pid()"
-                " AND backend_type IN ('client backend', 'walsender')",
-                (oids,),
-            ).fetchall()
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise PermissionRefusedError(
-                f"The login may not end the sessions on the database: {error.diag.message_primary}.",
-                hint="Grant it pg_signal_backend (superusers' sessions need a superuser).",
-            ) from error
-        if not rows:
-            return
-        if time.monotonic() > deadline:
-            raise TargetInUseError(
-                f"{len(rows)} sessions were still connected after {_SESSIONS_TIMEOUT_S:.0f} s.",
-                hint="Stop what connects (a pooler, an application) and swap again.",
-            )
-        time.sleep(0.05)
 
 
 def _carry_over(conn: Connection, record: SwapRecord, warnings: list[str]) -> None:

@@ -366,4 +366,5 @@ def test_hostile_settings_of_the_login_do_not_matter(pg: TestServer, database: s
         name, _, value = setting.partition(" = ")
         pg.execute(f"ALTER DATABASE {database} SET {name} = {value}")
     backup = back_up(pg, database)
+    assert backup.contents.globals is not None
     assert backup.rows("t") == b"2026-02-01 12:00:00+00\t0.1\t\\\\x01\t1 day 02:00:00\n"

@@ -1,0 +1,123 @@
+"""How the commands that set things up ask the services, and how they show the answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.unit.cli.conftest import HOSTILE, Answer, Shown
+from tui_backup.model import (
+    AgentInfo,
+    BackupStatistics,
+    PlanCheck,
+    Repository,
+    Safety,
+    Source,
+    SourceSafety,
+)
+from tui_backup.services import agents, repositories, setup, sources, statistics
+
+ID = UUID("6f1f7a3e-1111-4000-8000-000000000001")
+MADE = datetime(2026, 11, 22, 2, 14, tzinfo=UTC)
+SOURCE = Source(ID, HOSTILE, "host=db01 dbname=shop", ID, 86400, MADE)
+REPOSITORY = Repository(ID, "local", "/srv/backups", ID, True, 100 << 20, MADE)
+
+
+def test_sources(answer: Answer, shown: Shown) -> None:
+    calls: list[Any] = []
+    answer(sources, "add_source", SOURCE, calls)
+    answer(sources, "get_sources", [SOURCE])
+    answer(sources, "list_source_tables", [sources.SourceTable("public", "a", "public.a", 0, 8192)])
+    answer(sources, "remove_source", None, calls)
+    assert "host=db01 dbname=shop" in shown("source", "add", "shop", "--dsn", "service=x", "--rpo", "12h")[1]
+    heading, line = shown("source", "list")[1].splitlines()
+    assert heading.split() == ["Name", "Connection", "RPO", "Added"] and "24h" in line
+    assert "unknown" in shown("source", "tables", "shop")[1]
+    assert json.loads(shown("source", "tables", "shop", "--json")[1])[0]["quoted_name"] == "public.a"
+    assert "removed" in shown("source", "remove", "shop", "--confirm")[1]
+    assert calls == [("shop", "service=x", 43200), ("shop", True)]
+
+
+def test_repositories(answer: Answer, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    check = repositories.RepositoryCheck("local", "/srv/backups", None, [PlanCheck("store", "refused", "read-only")])
+    answer(repositories, "add_repository", REPOSITORY, calls)
+    answer(repositories, "get_repositories", [REPOSITORY])
+    answer(repositories, "get_repository", REPOSITORY)
+    answer(repositories, "check_repository", check, calls)
+    answer(repositories, "remove_repository", None)
+    monkeypatch.chdir("/tmp")
+    assert "used where none is named" in shown("repo", "add", "local", "b", "--default", "--max-object-size", "1M")[1]
+    assert shown("repo", "add", "s3", "s3://bucket/p")[0] == 0
+    assert "100.0 MiB" in shown("repo", "list")[1]
+    status, out, _ = shown("repo", "check")
+    assert status == 1 and "read-only" in out and "unknown" in out
+    assert "its files stay" in shown("repo", "remove", "local", "--confirm")[1]
+    assert calls == [("local", "/tmp/b", True, 1 << 20), ("s3", "s3://bucket/p", False, 100 << 20), ("local",)]
+
+
+def test_stats(answer: Answer, shown: Shown) -> None:
+    figures = BackupStatistics(7, 5, 2, 1 << 30, 61.5, MADE, None)
+    bad = SourceSafety("billing", Safety.NOT_SAFE, 86400, None, 111600)
+    overview = statistics.SafetyOverview(
+        Safety.NOT_SAFE, "billing: last good 31h ago, RPO 24h", [bad], [], 1, 2, 1 << 30, None, MADE
+    )
+    answer(statistics, "get_backup_statistics", figures)
+    answer(statistics, "get_safety", overview)
+    out = shown("--ascii", "stats")[1]
+    assert out.splitlines()[0] == "X NOT SAFE  billing: last good 31h ago, RPO 24h"
+    assert "7 (5 good, 2 failed)" in out and "1.0 GiB" in out
+    read = json.loads(shown("stats", "--json")[1])
+    assert read["failed_backups"] == 2 and read["safety"]["sources"][0]["source_name"] == "billing"
+
+
+@pytest.mark.parametrize(("level", "status"), [("ok", 0), ("warning", 0), ("refused", 1)])
+def test_doctor(level: str, status: int, answer: Answer, shown: Shown) -> None:
+    answer(setup, "doctor", [PlanCheck("catalog", level, f"{HOSTILE}\nwhat to do")])
+    found, out, _ = shown("doctor")
+    assert found == status and level in out and "    what to do" in out
+    assert json.loads(shown("doctor", "--json")[1])[0]["level"] == level
+
+
+def test_init_and_upgrade(answer: Answer, shown: Shown) -> None:
+    calls: list[Any] = []
+    made = setup.InitResult("main", "admin", "agent", "", ["0001_catalog"])
+    answer(setup, "init_embedded", made)
+    answer(setup, "init_server", made, calls)
+    answer(setup, "upgrade", ["0002_policies"])
+    out = shown("init")[1]
+    assert "repo add NAME LOCATION --default" in out and "source add NAME" in out
+    options = ["--agent-login", "a", "--admin-login", "b", "--tenant", "c"]
+    assert json.loads(shown("init", "--catalog", "dbname=x", *options, "--json")[1])["tenant"] == "main"
+    assert calls[0][:5] == ("dbname=x", "", "a", "c", "b")
+    assert shown("init", "--tenant", "c")[0] == 2
+    assert shown("upgrade")[1] == "applied 0002_policies\n"
+    answer(setup, "upgrade", [])
+    assert shown("upgrade")[1] == "The catalog is up to date.\n"
+
+
+def test_agent_status(answer: Answer, shown: Shown, tmp_path: Path) -> None:
+    silent = AgentInfo(ID, HOSTILE, 7, "0.1.0", MADE, MADE, 60.0)
+    answer(agents, "agent_status", agents.AgentStatus(False, None, tmp_path))
+    answer(agents, "get_agents", [silent, replace(silent, age_seconds=2.0)])
+    status, out, _ = shown("agent", "status")
+    assert status == 0 and "not running" in out and "silent" in out and "alive" in out
+    answer(agents, "get_agents", [silent])
+    status, out, _ = shown("agent", "status", "--json")
+    read = json.loads(out)
+    assert status == 1 and read["agents"][0]["is_alive"] is False and read["catalog_error"] is None
+
+
+def test_agent_start_and_stop(answer: Answer, shown: Shown) -> None:
+    answer(agents, "start_agent", 4711)
+    answer(agents, "stop_agent", True)
+    assert "process 4711" in shown("agent", "start")[1]
+    assert json.loads(shown("agent", "start", "--json")[1])["pid"] == 4711
+    assert shown("agent", "stop")[1] == "The agent has stopped.\n"
+    assert "ExecStart=" in shown("agent", "unit", "--user", "bk")[1]
