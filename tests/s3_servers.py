@@ -6,6 +6,7 @@ them: by a profile in the shared credentials file, which ``S3Server.location()``
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import secrets
@@ -25,6 +26,8 @@ import pytest
 
 READ_ONLY_PROFILE = "seaweedfs-reader"
 _START_S = 60.0
+# seaweedfs ignores SIGTERM
+_WATCHDOG = '"$@" </dev/null & read -r _; kill -9 $!; wait; rm -rf -- "$0"'
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,7 @@ class S3Server:
     def create_bucket(self) -> str:
         """A new empty bucket; returns its name."""
         bucket = f"test-{secrets.token_hex(6)}"
-        client = self.client()
-        try:
-            client.create_bucket(Bucket=bucket)
-        finally:
-            client.close()
+        _shared_client(self).create_bucket(Bucket=bucket)
         return bucket
 
     def location(
@@ -147,6 +146,11 @@ def s3_server(request: pytest.FixtureRequest) -> S3Server:
     return request.getfixturevalue(request.param)
 
 
+@functools.cache
+def _shared_client(server: S3Server) -> Any:
+    return server.client()
+
+
 def _identities(full_secret: str, reader_secret: str) -> dict[str, Any]:
     def identity(name: str, secret: str, actions: list[str]) -> dict[str, Any]:
         return {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
@@ -201,11 +205,15 @@ def _add_profile(file: Path, name: str, key: str, secret: str) -> None:
 
 def _running(server: S3Server, command: list[str], folder: Path) -> Iterator[S3Server]:
     log = (folder / "output.log").open("wb")
-    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    guarded = ["sh", "-c", _WATCHDOG, str(folder), *command]
+    process = subprocess.Popen(
+        guarded, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, start_new_session=True
+    )
     try:
         _wait_for_first_put(server, process, folder / "output.log")
         yield server
     finally:
+        _shared_client(server).close()
         _end(process)
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -236,16 +244,11 @@ def _wait_for_first_put(server: S3Server, process: subprocess.Popen[bytes], log:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process group; seaweedfs ignores SIGTERM, so its grace is short."""
-    for what, grace_s in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 10.0)):
-        try:
-            os.killpg(process.pid, what)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            continue
-        if what is signal.SIGTERM:
-            break
-    process.wait(10)
+    """Let the watchdog end the server; it does the same when pytest itself is killed."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 
 from tui_backup.messages import Subject
 from tui_backup.model import BackupJob, JobStatus, Proof
-from tui_backup.screens.facts import hint_of
+from tui_backup.screens.facts import hint_of, problem_words
 from tui_backup.screens.formats import BACKUP_COLUMNS, job_row, number, progress_words
 from tui_backup.screens.pane import Pane
 from tui_backup.services.utilities import format_age, format_bytes
@@ -104,10 +104,9 @@ def job_message(pane: Pane, job: BackupJob) -> PaneMessage:
         words = progress_words(verification.progress, verification.started_at, board.now())
         return PaneMessage(f"{name}: checking files, {words}")
     if verification is not None and verification.problems:
-        first = verification.problems[0]
-        what = first.get("message") or first.get("problem") or "damaged"
         count = len(verification.problems)
-        return PaneMessage(f"{name}: {count} damaged or missing: {what}", "Enter shows all of them.", BAD)
+        what = problem_words(verification.problems[0])
+        return PaneMessage(f"{name}: {count} damaged or missing: {what}.", "Enter shows all of them.", BAD)
     if verification is not None and verification.status is JobStatus.FAILED:
         return PaneMessage(f"{name}: the check failed: {verification.error_message or '?'}", hint_of(verification), BAD)
     stored = f", stored in {format_bytes(job.compressed_size_bytes)}" if job.compressed_size_bytes else ""

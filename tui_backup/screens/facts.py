@@ -67,6 +67,13 @@ def notes_of(log: BackupRestoreLog) -> list[str]:
     return _texts(log.metadata.get("warnings")) + left_out
 
 
+def problem_words(problem: Mapping[str, Any]) -> str:
+    """One damaged or missing piece of a backup, as a check of its files found it."""
+    owners = ", ".join(_texts(problem.get("belongs_to"))) or "?"
+    pack = str(problem.get("pack", ""))[:12]
+    return f"{problem.get('kind', 'damaged')}: {owners} (pack {pack}): {problem.get('reason', '')}"
+
+
 def why_not_restore(job: BackupJob | None) -> str:
     """Why this backup cannot be restored or verified, empty when it can."""
     if job is None:

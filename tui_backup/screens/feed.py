@@ -12,11 +12,12 @@ from tui_backup.errors import (
     CatalogUnavailableError,
     CatalogVersionError,
     ConfigError,
+    NotFoundError,
     NotSetUpError,
     TuiBackupError,
 )
 from tui_backup.messages import BoardChanged, NotSetUp, Subject
-from tui_backup.model import BackupJob, BackupRestoreLog, BackupSchedule, Verification
+from tui_backup.model import BackupJob, BackupRestoreLog, BackupSchedule, JobStatus, Verification
 from tui_backup.screens.backend import Backend
 from tui_backup.screens.board import PAGE_ROWS, Board
 from tui_backup.services.backups import JobFilters
@@ -24,6 +25,7 @@ from tui_backup.services.events import Change, ConnectionState, Resync
 
 RESTORE_ROWS = 100
 SAFETY_EVERY_S = 5.0
+SAFETY_AT_MOST_S = 1.0
 RETRY_AFTER_S = (1.0, 2.0, 5.0)
 READ_LIMIT_S = 30.0
 
@@ -53,6 +55,8 @@ class Feed:
         self._tell = tell
         self._notice = notice
         self._on_error = on_error
+        self._safety_due = asyncio.Event()
+        self._stale_jobs: set[UUID] = set()
 
     async def run(self) -> None:
         """Follow the catalog until cancelled; returns only when nothing is set up."""
@@ -113,16 +117,21 @@ class Feed:
         row = change.row
         match row:
             case BackupJob():
+                known = board.jobs.get(row.id)
+                if known is None or known.status is not row.status:
+                    self._safety_due.set()
                 board.jobs[row.id] = row
                 self._changed("jobs", row.id)
             case BackupRestoreLog():
                 board.restores[row.id] = row
+                self._job_is_stale(row.backup_job_id, row.status)
                 self._changed("restores", row.id)
             case BackupSchedule():
                 board.schedules[row.id] = row
                 self._changed("schedules", row.id)
             case Verification():
                 board.put_verification(row)
+                self._job_is_stale(row.backup_job_id, row.status)
                 self._changed("verifications", row.backup_job_id)
             case None:
                 if board.jobs.pop(change.id, None):
@@ -133,6 +142,11 @@ class Feed:
                     self._changed("schedules", change.id)
             case _:
                 self._changed("sources")
+
+    def _job_is_stale(self, id_: UUID, status: JobStatus) -> None:
+        if status.is_final and id_ in self.board.jobs:
+            self._stale_jobs.add(id_)
+            self._safety_due.set()
 
     async def read_all(self) -> None:
         """Read what the screens show; rows loaded by paging stay unless they are gone from the pages read."""
@@ -190,10 +204,29 @@ class Feed:
         self._back()
         self._changed("safety")
 
+    async def _read_stale_jobs(self) -> None:
+        """Read again the jobs whose proof a check or a restore has changed."""
+        while self._stale_jobs:
+            id_ = self._stale_jobs.pop()
+            try:
+                async with asyncio.timeout(READ_LIMIT_S):
+                    self.board.jobs[id_] = await self.backend.get_backup_job_by_id(id_)
+            except NotFoundError:
+                self.board.jobs.pop(id_, None)
+            self._changed("jobs", id_)
+
     async def _poll_safety(self) -> None:
         while True:
-            await asyncio.sleep(SAFETY_EVERY_S)
+            # A job that starts or ends changes the answer: ask soon then, but at most once a second.
+            await asyncio.sleep(SAFETY_AT_MOST_S)
             try:
+                async with asyncio.timeout(SAFETY_EVERY_S - SAFETY_AT_MOST_S):
+                    await self._safety_due.wait()
+            except TimeoutError:
+                pass
+            self._safety_due.clear()
+            try:
+                await self._read_stale_jobs()
                 await self.read_safety()
             except TuiBackupError as error:
                 self._lost(error)

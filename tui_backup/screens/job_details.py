@@ -9,9 +9,9 @@ from textual import work
 
 from tui_backup.errors import TuiBackupError
 from tui_backup.messages import BoardChanged, Tick
-from tui_backup.model import BackupJob, JobStatus, Verification
+from tui_backup.model import BackupJob, JobStatus, Proof, Verification
 from tui_backup.screens.details import DetailsScreen, Facts
-from tui_backup.screens.facts import backup_command, hint_of, why_not_restore
+from tui_backup.screens.facts import backup_command, hint_of, problem_words, why_not_restore
 from tui_backup.screens.formats import TABLE_COLUMNS, exact_time, number, progress_words
 from tui_backup.services.backups import BackupTable
 from tui_backup.services.utilities import format_bytes, format_duration
@@ -131,7 +131,7 @@ def _error(job: BackupJob, verification: Verification | None) -> str:
     if verification is not None and verification.error_message:
         lines += [f"The check of the files failed: {verification.error_message}", hint_of(verification)]
     for problem in verification.problems if verification else ():
-        lines.append("Damaged: " + ", ".join(f"{name} {value}" for name, value in problem.items()))
+        lines.append(problem_words(problem))
     return "\n".join(line for line in lines if line)
 
 
@@ -144,7 +144,9 @@ def _timeline(job: BackupJob, verification: Verification | None) -> Facts:
         took = f" after {format_duration(job.duration_seconds)}" if job.duration_seconds is not None else ""
         steps.append((job.completed_at, f"{job.status}{took}"))
     if verification is not None:
-        steps.append((verification.created_at, "check of every file asked for"))
+        files = verification.kind is Proof.FILES
+        what = "check of every file asked for" if files else "restored copy compared with the backup"
+        steps.append((verification.created_at, what))
         if verification.completed_at:
             count = len(verification.problems)
             result = f"{count} problems" if count else f"{format_bytes(verification.bytes_read)} read, nothing damaged"

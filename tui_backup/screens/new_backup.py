@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.widgets import Button, RadioSet, Select
+from textual.widgets import Button, Input, RadioSet, Select
 
 from tui_backup.errors import TuiBackupError
 from tui_backup.model import BackupJob, BackupJobInsert, JobType
@@ -117,7 +117,9 @@ class NewBackupDialog(Dialog[BackupJob]):
         places = [(f"{each.repository_name}  {each.location}", each.repository_name) for each in repositories]
         default = next((each.repository_name for each in repositories if each.is_default), None)
         self.query_one("#repository", PlainSelect).replace_options(places, default)
-        self.query_one("#source").focus()
+        # One source, or the highlighted row's: nothing has to be chosen, Enter starts.
+        clear = len(names) == 1 or (self._wanted is not None and wanted == self._wanted)
+        self.query_one("#start" if clear else "#source").focus()
         self._estimate()
 
     @on(Select.Changed, "#source")
@@ -180,6 +182,7 @@ class NewBackupDialog(Dialog[BackupJob]):
     def _cancel(self) -> None:
         self.dismiss(None)
 
+    @on(Input.Submitted)
     @on(Button.Pressed, "#start")
     def _start(self) -> None:
         source = self._source
@@ -187,7 +190,7 @@ class NewBackupDialog(Dialog[BackupJob]):
         partial = self.query_one("#what", PlainRadioSet).chosen == "tables"
         missing = partial and not self._picked
         self.query_one("#tables-field", Field).show_error("Tick at least one table (Space)." if missing else "")
-        if source and not missing:
+        if source and not missing and not self.query_one("#start", Button).disabled:
             self._create(
                 BackupJobInsert(
                     source=source,

@@ -211,10 +211,13 @@ class ScheduleForm(Dialog[BackupSchedule]):
     def _cancel(self) -> None:
         self.dismiss(None)
 
+    @on(Input.Submitted)
     @on(Button.Pressed, "#save")
     def _save(self) -> None:
         self._touched = set(FIELDS)
         problems = self._check()
+        if self.query_one("#save", Button).disabled:
+            return
         if not problems:
             self._store(self._insert())
             return

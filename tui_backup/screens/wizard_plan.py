@@ -7,12 +7,12 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Checkbox, Input, Label
 
-from tui_backup.model import Proof, RestorePlan, RestoreRequest, RestoreTarget
+from tui_backup.model import PlanTable, Proof, RestorePlan, RestoreRequest, RestoreTarget
 from tui_backup.screens.base import set_text, text
 from tui_backup.screens.formats import exact_time, number
 from tui_backup.screens.host import Host, host_of
@@ -116,6 +116,11 @@ def plan_rows(plan: RestorePlan) -> list[Row]:
     return rows
 
 
+def _interest(table: PlanTable) -> tuple[bool, int]:
+    """The tables that change most come first."""
+    return table.rows_now == table.rows_in_backup, -abs(table.rows_in_backup - (table.rows_now or 0))
+
+
 class RiskButton(PlainButton):
     """Pressed by Space or a click, never by Enter: Enter is what a tired hand presses."""
 
@@ -149,8 +154,10 @@ class ConfirmStep(Vertical):
         return host_of(self)
 
     def compose(self) -> ComposeResult:
-        """What is replaced, the box, the name, the buttons."""
-        yield text("", id="confirm-words")
+        """What is replaced, which may scroll; the box and the name, which are always in sight."""
+        with VerticalScroll(id="confirm-scroll"):
+            yield text("", id="confirm-words")
+        yield text("", id="confirm-type")
         yield PlainCheckbox("I understand the risks", False, id="risks")
         yield Field("Name", PlainInput(id="confirm-name"), id="confirm-name-field")
         yield Waiting(id="confirm-progress", classes="hint")
@@ -168,6 +175,9 @@ class ConfirmStep(Vertical):
         self.query_one("#risks", PlainCheckbox).value = False
         self.query_one("#confirm-name", PlainInput).value = ""
         self.query_one("#confirm-name-field").display = replaces
+        typed = Content.assemble("Type the target's name: ", (self.expected, "bold")) if self.expected else Content("")
+        self.query_one("#confirm-type").display = replaces
+        set_text(self.query_one("#confirm-type"), typed)
         self.query_one("#confirm-progress", Waiting).say("Space on Restore confirms; Enter never does.")
         set_text(self.query_one("#confirm-words", Label), self._words(plan, request))
         self._decide()
@@ -175,7 +185,7 @@ class ConfirmStep(Vertical):
     def _words(self, plan: RestorePlan, request: RestoreRequest) -> Content:
         job = plan.job
         taken = exact_time(job.started_at or job.created_at)
-        proof = "not proven yet" if job.proof is Proof.NONE else f"{job.proof} proven"
+        proof = "not proven yet" if job.proof is Proof.NONE else f"proof: {job.proof}"
         if job.proof_at is not None:
             proof += f" {format_age((self.host.board.now() - job.proof_at).total_seconds())} ago"
         parts: list[str | tuple[str, str]] = [
@@ -186,15 +196,13 @@ class ConfirmStep(Vertical):
         ]
         for warning in self._warnings(plan, request, taken):
             parts += ["\n", (f"{self.host.symbols.late} ", STYLES["warn"]), shown(warning)]
-        for table in sorted(plan.tables, key=lambda table: -table.rows_in_backup)[:6]:
+        for table in sorted(plan.tables, key=_interest)[:6]:
             about = "~" if table.rows_now_is_estimate else ""
             now = "not there" if table.rows_now is None else f"{about}{table.rows_now:,} rows now"
             parts += ["\n      ", shown(f"{table.name}  {now} -> {table.rows_in_backup:,}")]
         if len(plan.tables) > 6:
             parts.append(f"\n      and {len(plan.tables) - 6} more tables (step 3 lists all)")
         parts += [("\nUNDO  ", "bold"), shown(plan.undo or "not needed: nothing is replaced")]
-        if self.expected is not None:
-            parts += ["\n\nType the target's name: ", (self.expected, "bold")]
         return Content.assemble(*parts)
 
     @staticmethod
@@ -202,7 +210,7 @@ class ConfirmStep(Vertical):
         warnings = [f"{check.name}: {check.message}" for check in plan.checks if check.level == "warning"]
         if plan.target in REPLACES:
             warnings.insert(0, f"What was written after {taken} is not in the backup.")
-        if plan.target is RestoreTarget.SWAP:
+        if plan.target is RestoreTarget.SWAP and plan.sessions:
             warnings.insert(1, f"{plan.sessions} session(s) on {plan.database} are ended.")
         if plan.target is RestoreTarget.IN_PLACE and not request.safety_backup:
             warnings.insert(1, "No safety backup is made first.")

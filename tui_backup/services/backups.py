@@ -266,15 +266,18 @@ async def download_backup_file(
         raise PermissionRefusedError("Only an admin of the tenant may download its backups.")
     repository = await get_repository(session, job.repository_name)
     transfer = Transfer("download", on_progress)
+    bin_dir = session.config.settings.tools.bin_dir
+    tools_dir = Path(bin_dir) if bin_dir else None
 
     def write() -> int:
         from tui_backup.engine.logical.plain_sql import write_plain_sql
 
-        with opened_backup(repository, job) as backup, new_file(output) as part:
+        with new_file(output) as part, opened_backup(repository, job) as backup:
             contents = backup.manifest.contents
-            transfer(bytes_total=contents.raw_bytes, tables_total=len(contents.tables))
             with part.open("wb") as stream:
-                write_plain_sql(contents, backup.reader, stream, progress=transfer, stop=transfer.stop)
+                write_plain_sql(
+                    contents, backup.reader, stream, progress=transfer, stop=transfer.stop, tools_dir=tools_dir
+                )
                 stream.flush()
                 os.fsync(stream.fileno())
                 return stream.tell()

@@ -85,6 +85,9 @@ class PlainRadioSet(RadioSet):
         buttons = list(self.query(PlainRadio))
         buttons[(self.pressed_index + step) % len(buttons)].value = True
 
+    def action_toggle_button(self) -> None:
+        """Space and Enter: the arrows have chosen already, and Textual's own cursor does not follow them."""
+
     @property
     def chosen(self) -> str:
         """Key of the chosen one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -153,7 +154,7 @@ async def test_no_server(tmp_path: Path) -> None:
 
 async def test_a_server_that_restarts_is_found_again(pg_new: Callable[..., TestServer], tmp_path: Path) -> None:
     server = pg_new()
-    world = make_world(server)
+    world = await asyncio.to_thread(make_world, server)
     async with await open_session(configure(world, tmp_path, login_of("acme", "admin"))) as session:
         assert await get_backup_jobs(session) == []
         world.close()

@@ -622,9 +622,11 @@ DECLARE
     tenant uuid := tui_backup.require_role('admin');
     found_source uuid;
 BEGIN
-    SELECT source_id INTO found_source FROM tui_backup.backup_jobs
+    -- why an earlier attempt failed is forgotten: what stands there afterwards is about this one
+    UPDATE tui_backup.backup_jobs SET metadata = metadata - 'delete_error'
      WHERE id = p_job_id AND tenant_id = tenant AND status IN ('completed', 'failed', 'cancelled')
-       AND deleted_at IS NULL;
+       AND deleted_at IS NULL
+    RETURNING source_id INTO found_source;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -643,7 +645,7 @@ BEGIN
     IF p_state NOT IN ('undo_requested', 'finish_requested') THEN
         RAISE EXCEPTION 'no such request' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    UPDATE tui_backup.backup_restore_logs SET undo_state = p_state
+    UPDATE tui_backup.backup_restore_logs SET undo_state = p_state, metadata = metadata - 'undo_error'
      WHERE id = p_restore_id AND tenant_id = tenant AND undo_state = 'kept'
     RETURNING target_source_id INTO target;
     IF NOT FOUND THEN

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -73,7 +73,7 @@ class BackupRequest:
         tools: folder of the client tools; looked for when None.
     """
 
-    conninfo: str
+    conninfo: str = field(repr=False)
     passfile: Path | None = None
     tables: Sequence[str] = ()
     workers: int | None = None

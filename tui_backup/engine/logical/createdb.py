@@ -219,8 +219,8 @@ def drop_unfinished(
             end_sessions_named(conn, session_name)
         rows = conn.execute(
             "SELECT datname, oid FROM pg_catalog.pg_database"
-            " WHERE pg_catalog.shobj_description(oid, 'pg_database') = %s OR datname = %s",
-            (unfinished_comment(restore_id), work_name),
+            " WHERE pg_catalog.shobj_description(oid, 'pg_database') = %s OR datname IN (%s, %s)",
+            (unfinished_comment(restore_id), work_name, unfinished_name(restore_id)),
         ).fetchall()
         for name, oid in rows:
             drop_database(conn, name=name, oid=int(oid))

@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from tui_backup.engine.logical.cut import copy_out
 from tui_backup.engine.logical.locks import BEGIN_SQL
 from tui_backup.engine.logical.names import literal
 from tui_backup.engine.logical.session import session_settings, set_statements
-from tui_backup.errors import ConnectionFailedError, TuiBackupError
+from tui_backup.errors import ConnectionFailedError, LockTimeoutError, TuiBackupError
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class LinePlan:
         encoding: of the streams: the database's own.
     """
 
-    conninfo: str
+    conninfo: str = field(repr=False)
     passfile: Path | None
     parameters: PumpParameters
     application_name: str
@@ -187,6 +187,12 @@ def _opening_error(exc: BaseException) -> TuiBackupError:
     if getattr(exc, "sqlstate", None) in _SNAPSHOT_GONE and "snapshot" in error.message:
         return ConnectionFailedError(
             "The coordinating session was ended, and its snapshot with it.", details=error.details
+        )
+    if isinstance(error, LockTimeoutError):
+        return LockTimeoutError(
+            "Another session's DDL began to wait behind the backup's locks before all its readers had theirs.",
+            hint="Run the backup again when no DDL is waiting.",
+            details=error.details,
         )
     return error
 

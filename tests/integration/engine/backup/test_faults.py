@@ -28,6 +28,8 @@ from tui_backup.model import StopFlag
 
 ROWS = "CREATE TABLE t AS SELECT i, repeat(md5(i::text), 10) AS pad FROM generate_series(1, 60000) i"
 
+LOCKERS = "SELECT count(DISTINCT pid) FROM pg_locks WHERE relation = 'small'::regclass AND pid <> pg_backend_pid()"
+
 
 @pytest.fixture
 def big(pg: TestServer, database: str) -> str:
@@ -235,10 +237,12 @@ def test_ddl_queued_behind_the_backup_does_not_lock_it_up(
 
     def slow(_: bytes) -> None:
         reading.set()
-        time.sleep(0.002)
+        time.sleep(0.02)
 
     running = background.submit(back_up, pg, big, sink=MemorySink(slow), chunk_blocks=64)
     assert reading.wait(20)
+    # the coordinating session and both workers hold their locks
+    _wait_for(lambda: pg.execute(LOCKERS, big) >= [(3,)])
     with pg.connect(big) as other:
         other.execute("ALTER TABLE small ADD COLUMN b int")
     backup = running.result(60)
