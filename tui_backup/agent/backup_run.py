@@ -17,10 +17,11 @@ from tui_backup.agent.runs import Procedure, Run
 from tui_backup.engine.logical.backup import BackupRequest, backup_database
 from tui_backup.errors import AgentLostError, ObjectMissingError, TuiBackupError
 from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest
+from tui_backup.repository.holds import release_holds
 from tui_backup.repository.keys import manifest_key
+from tui_backup.repository.manifests import read_manifest
 from tui_backup.repository.run import backup_run
 from tui_backup.repository.store import Store
-from tui_backup.repository.sweep import delete_backup
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,12 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
     job = run.claim.row
     agent = run.config.settings.agent
     tenant: UUID = job["tenant_id"]
+    if run.claim.was_interrupted:
+        release_holds(store, tenant, job["id"])
     if store.stat(manifest_key(tenant, job["id"])):
-        # an earlier attempt was cut off after its manifest: without a completed job that is no backup
-        delete_backup(store, tenant, job["id"])
+        # an earlier attempt died after its manifest, before it could say so: that backup is complete
+        log.info("%s: adopting the backup that an earlier attempt finished", job["id"])
+        return _Read(read_manifest(store, tenant, job["id"]).contents, 0, 0, 0)
     bin_dir = run.config.settings.tools.bin_dir
     with backup_run(
         store, tenant, job["id"], source["source_name"], stop=run.stop, level=agent.compression_level

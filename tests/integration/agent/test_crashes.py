@@ -50,6 +50,21 @@ def test_without_another_agent_any_reader_sees_the_truth_within_a_minute(
     assert (row["status"], row["error_details"]["error"]) == ("failed", "agent_lost")
 
 
+def test_a_backup_whose_agent_died_after_the_manifest_is_adopted(installation: Installation) -> None:
+    fill(installation)
+    installation.start_agent()
+    done = installation.finished("backup_jobs", installation.backup())
+    installation.query(
+        "UPDATE tui_backup.backup_jobs SET status = 'running', completed_at = NULL, attempt_token = gen_random_uuid(),"
+        " agent_id = NULL, backup_size = NULL, storage_path = NULL WHERE id = %(id)s",
+        {"id": done["id"]},
+    )
+    again = installation.finished("backup_jobs", done["id"])
+    assert (again["status"], again["retry_count"]) == ("completed", 1)
+    same = ("backup_size", "compressed_size_bytes", "storage_path", "rows_count", "files_count")
+    assert [again[name] for name in same] == [done[name] for name in same]
+
+
 def test_sigterm_hands_the_backup_back(installation: Installation, proxy: FaultProxy) -> None:
     fill(installation, 40_000)
     proxy.fault = Fault(bytes_per_second=200_000)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import sql
 
@@ -107,14 +108,21 @@ def load_order(oids: Sequence[int], keys: Sequence[ForeignKey]) -> tuple[list[in
     while waiting:
         ready = [oid for oid in waiting if parents[oid] <= set(order)]
         if not ready:
-            # a circle: take the table with the fewest open parents
-            first = min(waiting, key=lambda oid: len(parents[oid] - set(order)))
-            missing = parents[first] - set(order)
-            broken += [key for key in keys if key.child_oid == first and key.parent_oid in missing]
+            # a circle: it is broken where keys can wait for the commit
+            opened = {
+                oid: [key for key in keys if key.child_oid == oid and key.parent_oid in parents[oid] - set(order)]
+                for oid in waiting
+            }
+            first = min(waiting, key=partial(_cost, opened))
+            broken += opened[first]
             ready = [first]
         order += ready
         waiting = [oid for oid in waiting if oid not in ready]
     return order, broken
+
+
+def _cost(opened: Mapping[int, Sequence[ForeignKey]], oid: int) -> tuple[int, int]:
+    return sum(not key.deferrable for key in opened[oid]), len(opened[oid])
 
 
 def refusals_without_replica(oids: Collection[int], keys: Sequence[ForeignKey]) -> list[str]:

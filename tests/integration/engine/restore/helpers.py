@@ -33,8 +33,16 @@ class Recorder:
     bytes: int = 0
     bytes_total: int = 0
 
-    def __call__(self, *, phase: str | None = None, tables_done: int = 0, rows: int = 0, bytes_: int = 0,
-                 tables_total: int | None = None, bytes_total: int | None = None) -> None:
+    def __call__(
+        self,
+        *,
+        phase: str | None = None,
+        tables_done: int = 0,
+        rows: int = 0,
+        bytes_: int = 0,
+        tables_total: int | None = None,
+        bytes_total: int | None = None,
+    ) -> None:
         if phase is not None:
             self.phases.append(phase)
         self.tables_done += tables_done
@@ -61,8 +69,9 @@ class Repository:
         return PackWriter(self.store, self.tenant)
 
 
-def back_up(server: TestServer, database: str, repository: Repository, *, tables: Sequence[str] = (),
-            chunk_blocks: int = 64) -> Contents:
+def back_up(
+    server: TestServer, database: str, repository: Repository, *, tables: Sequence[str] = (), chunk_blocks: int = 64
+) -> Contents:
     """A full backup, in small chunks so that small tables have several."""
     request = BackupRequest(
         conninfo=server.dsn(database), tables=tables, chunk_blocks=chunk_blocks, application_name="test backup"
@@ -70,9 +79,20 @@ def back_up(server: TestServer, database: str, repository: Repository, *, tables
     return backup_database(request, repository.writer(), progress=Recorder(), stop=StopFlag())
 
 
-def restore(server: TestServer, contents: Contents, repository: Repository, database: str, *, user: str | None = None,
-            password: str | None = None, stop: StopFlag | None = None, progress: Any = None, reader: Any = None,
-            restore_id: uuid.UUID | None = None, **request: Any) -> RestoreResult:
+def restore(
+    server: TestServer,
+    contents: Contents,
+    repository: Repository,
+    database: str,
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    stop: StopFlag | None = None,
+    progress: Any = None,
+    reader: Any = None,
+    restore_id: uuid.UUID | None = None,
+    **request: Any,
+) -> RestoreResult:
     """Into a new database."""
     target = request.pop("target", RestoreTarget.NEW_DATABASE)
     options = {key: request.pop(key) for key in ("work_name", "jobs", "tools_dir") if key in request}
@@ -88,10 +108,21 @@ def restore(server: TestServer, contents: Contents, repository: Repository, data
     )
 
 
-def restore_tables(server: TestServer, contents: Contents, repository: Repository, database: str, *tables: str,
-                   schema: str | None = None, user: str | None = None, password: str | None = None,
-                   stop: StopFlag | None = None, progress: Any = None, reader: Any = None, compare: bool = True,
-                   **options: Any) -> RestoreResult:
+def restore_tables(
+    server: TestServer,
+    contents: Contents,
+    repository: Repository,
+    database: str,
+    *tables: str,
+    schema: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    stop: StopFlag | None = None,
+    progress: Any = None,
+    reader: Any = None,
+    compare: bool = True,
+    **options: Any,
+) -> RestoreResult:
     """In place, or into a side schema when one is named."""
     target = RestoreTarget.SIDE_SCHEMA if schema else RestoreTarget.IN_PLACE
     request = RestoreRequest(job_id=uuid.uuid4(), target=target, schema=schema, tables=tables, compare=compare)

@@ -87,9 +87,7 @@ def test_the_first_differing_chunk_is_named(shop: Shop) -> None:
     assert difference.chunk == len(table.chunks) - 1
 
 
-def test_a_table_loaded_by_several_connections(
-    pg: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_loaded_by_several_connections(pg: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are told apart by their loader, or sorted."""
     monkeypatch.setattr("tui_backup.engine.logical.load._SPLIT_BYTES", 1 << 16)
     with dropped(pg, "split", "split_restored"):
@@ -104,9 +102,9 @@ def test_a_table_loaded_by_several_connections(
         assert result.compare is not None
         assert result.compare.identical
         assert result.compare.methods.keys() <= {"loaders", "sorted"}
-        assert pg.execute("SELECT count(DISTINCT id), count(*), count(DISTINCT xmin::text) FROM t", "split_restored") == [
-            (60000, 60000, 3)
-        ]
+        assert pg.execute(
+            "SELECT count(DISTINCT id), count(*), count(DISTINCT xmin::text) FROM t", "split_restored"
+        ) == [(60000, 60000, 3)]
 
 
 def test_hash_partitions_that_move(pg: TestServer, tmp_path: Path) -> None:
@@ -114,7 +112,8 @@ def test_hash_partitions_that_move(pg: TestServer, tmp_path: Path) -> None:
     with dropped(pg, "hashed", "hashed_restored"):
         pg.create_database("hashed")
         pg.execute(
-            "CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd', 'e', 'f'); CREATE TABLE h (m mood, n int) PARTITION BY HASH (m);"
+            "CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd', 'e', 'f');"
+            "CREATE TABLE h (m mood, n int) PARTITION BY HASH (m);"
             "CREATE TABLE h0 PARTITION OF h FOR VALUES WITH (MODULUS 3, REMAINDER 0);"
             "CREATE TABLE h1 PARTITION OF h FOR VALUES WITH (MODULUS 3, REMAINDER 1);"
             "CREATE TABLE h2 PARTITION OF h FOR VALUES WITH (MODULUS 3, REMAINDER 2);"

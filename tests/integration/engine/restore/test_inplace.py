@@ -114,9 +114,7 @@ def test_lock_is_waited_for_within_bounds(shop: Shop) -> None:
         conn.execute("LOCK TABLE s.orders IN ROW EXCLUSIVE MODE")
         started = time.monotonic()
         with pytest.raises(LockTimeoutError):
-            restore_tables(
-                shop.server, shop.contents, shop.repository, shop.name, "s.orders", lock_timeout_s=1
-            )
+            restore_tables(shop.server, shop.contents, shop.repository, shop.name, "s.orders", lock_timeout_s=1)
         assert time.monotonic() - started < 8
 
 
@@ -239,9 +237,7 @@ def test_an_owner_who_is_no_superuser(shop: Shop) -> None:
     shop.rows(DAMAGE)
     shop.rows(OWNER)
     tables = ["s.people", "s.orders", "s.lines", "s.a", "s.b", "s.log"]
-    restore_tables(
-        shop.server, shop.contents, shop.repository, shop.name, *tables, user="shop_owner", password="owner"
-    )
+    restore_tables(shop.server, shop.contents, shop.repository, shop.name, *tables, user="shop_owner", password="owner")
     assert shop.fingerprint() == _fresh(shop)
 
 

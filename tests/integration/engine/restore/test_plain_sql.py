@@ -76,7 +76,9 @@ def test_chosen_tables(shop: Shop, tmp_path: Path) -> None:
 
 def test_a_line_that_is_only_the_end_mark(shop: Shop, tmp_path: Path) -> None:
     """COPY text doubles backslashes, so a row of data can never end the block."""
-    shop.rows("CREATE TABLE s.marks (t text); INSERT INTO s.marks VALUES (E'\\\\.'), (E'a\\n\\\\.\\nb'), ('\\.'), (''), (NULL)")
+    shop.rows(
+        "CREATE TABLE s.marks (t text);INSERT INTO s.marks VALUES (E'\\\\.'), (E'a\\n\\\\.\\nb'), ('\\.'), (''), (NULL)"
+    )
     repository = Repository(tmp_path / "repository")
     contents = back_up(shop.server, shop.name, repository, tables=["s.marks"])
     _write(contents, repository, tmp_path / "plain.sql")

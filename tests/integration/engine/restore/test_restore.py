@@ -50,9 +50,9 @@ def test_whole(shop: Shop) -> None:
     assert _in(shop, "SELECT count(*) FROM s.sums") == [(200,)]
     assert _in(shop, "SELECT length(lo_get(4711))") == [(600000,)]
     assert _in(shop, "SELECT count(*) > 0 FROM pg_stats WHERE schemaname = 's'") == [(True,)]
-    assert _in(shop, "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'shop_restored'") == [
-        (None,)
-    ]
+    assert _in(
+        shop, "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'shop_restored'"
+    ) == [(None,)]
 
 
 def test_from_a_lost_database(shop: Shop) -> None:
@@ -76,9 +76,7 @@ def test_from_a_lost_database(shop: Shop) -> None:
 
 
 def test_chosen_tables(shop: Shop) -> None:
-    result = restore(
-        shop.server, shop.contents, shop.repository, "shop_restored", tables=["s.orders", "s.log"]
-    )
+    result = restore(shop.server, shop.contents, shop.repository, "shop_restored", tables=["s.orders", "s.log"])
     assert result.rows_restored == 5000 + 300
     assert result.compare is not None
     assert result.compare.identical
@@ -193,7 +191,9 @@ def test_rows_that_break_a_key_fail_the_restore(shop: Shop) -> None:
     before = _databases(shop.server)
     with pytest.raises(ClientToolsError) as caught:
         restore(shop.server, _twice(shop, "people"), shop.repository, "shop_restored")
-    assert any("people_pkey" in line or "could not create unique index" in line for line in caught.value.details["stderr"])
+    assert any(
+        "people_pkey" in line or "could not create unique index" in line for line in caught.value.details["stderr"]
+    )
     assert _databases(shop.server) == before
 
 
@@ -267,9 +267,7 @@ def test_a_swap_s_copy_stays_marked(shop: Shop) -> None:
 
 def test_an_owner_who_is_no_superuser(pg: TestServer, tmp_path: Path) -> None:
     """A login with CREATEDB backs up and restores what is its own."""
-    pg.execute(
-        "DROP ROLE IF EXISTS plain_owner; CREATE ROLE plain_owner LOGIN CREATEDB PASSWORD 'plain'"
-    )
+    pg.execute("DROP ROLE IF EXISTS plain_owner; CREATE ROLE plain_owner LOGIN CREATEDB PASSWORD 'plain'")
     with dropped(pg, "plain", "plain_restored"):
         pg.create_database("plain", owner="plain_owner")
         with __import__("psycopg").connect(pg.dsn("plain", "plain_owner", "plain"), autocommit=True) as conn:
@@ -287,7 +285,9 @@ def test_an_owner_who_is_no_superuser(pg: TestServer, tmp_path: Path) -> None:
         assert pg.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'plain_restored'") == [
             ("plain_owner",)
         ]
-        assert pg.execute("SELECT has_table_privilege('plain_owner', 'own.t', 'INSERT')", "plain_restored") == [(False,)]
+        assert pg.execute("SELECT has_table_privilege('plain_owner', 'own.t', 'INSERT')", "plain_restored") == [
+            (False,)
+        ]
     pg.execute("DROP ROLE plain_owner")
 
 

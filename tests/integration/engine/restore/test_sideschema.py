@@ -21,7 +21,7 @@ def test_rows_stand_beside_the_live_ones(shop: Shop) -> None:
     assert result.rows_restored == 200 + 5000 + 300
     for name in ("people", "orders", "log"):
         assert shop.rows(f'SELECT count(*) FROM (TABLE s.{name} EXCEPT TABLE "as it ""was""".{name}) AS x') == [(0,)]
-    ((comment,),) = shop.rows("SELECT obj_description('\"as it \"\"was\"\"\"'::regnamespace)")
+    ((comment,),) = shop.rows('SELECT obj_description(\'"as it ""was"""\'::regnamespace)')
     assert "backup" in str(comment)
     assert shop.fingerprint() == before
 

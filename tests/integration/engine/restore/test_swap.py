@@ -33,12 +33,16 @@ NOW = datetime(2026, 11, 23, 3, 4, 5, tzinfo=UTC)
 def swap(shop: Shop) -> Iterator[tuple[Shop, Target, SwapRecord]]:
     """A live database that has lost rows, and a restored one ready to take its name."""
     shop.rows(
-        f'ALTER DATABASE "{shop.name}" SET work_mem = \'7MB\';'
-        f'COMMENT ON DATABASE "{shop.name}" IS \'the live one\'; DROP TABLE s.lines;'
+        f"ALTER DATABASE \"{shop.name}\" SET work_mem = '7MB';"
+        f"COMMENT ON DATABASE \"{shop.name}\" IS 'the live one'; DROP TABLE s.lines;"
         f'REVOKE TEMPORARY ON DATABASE "{shop.name}" FROM PUBLIC; ALTER DATABASE "{shop.name}" CONNECTION LIMIT 50'
     )
     result = restore(
-        shop.server, shop.contents, shop.repository, f"{shop.name}_new", target=RestoreTarget.SWAP,
+        shop.server,
+        shop.contents,
+        shop.repository,
+        f"{shop.name}_new",
+        target=RestoreTarget.SWAP,
         restore_id=uuid.uuid4(),
     )
     # a connection string that names the live database, as a source's does
@@ -151,9 +155,7 @@ def test_rights(swap: tuple[Shop, Target, SwapRecord]) -> None:
     swap_databases(weak, record)
     assert inspect_swap(weak, record) is SwapState.SWAPPED
     shop.server.drop_database(record.kept)
-    shop.server.execute(
-        f'ALTER DATABASE "{record.live}" OWNER TO postgres; DROP ROLE swap_weak'
-    )
+    shop.server.execute(f'ALTER DATABASE "{record.live}" OWNER TO postgres; DROP ROLE swap_weak')
 
 
 def test_unknown_database(shop: Shop) -> None:
@@ -169,9 +171,7 @@ def test_drop_unfinished_ends_sessions_and_drops_only_its_own(shop: Shop) -> Non
     dead = shop.server.connect(shop.name, application_name=f"tui-backup restore {mine}")
     dead.execute("BEGIN; LOCK TABLE s.people")
     try:
-        dropped = drop_unfinished(
-            Target(shop.server.dsn()), mine, session_name=f"tui-backup restore {mine}"
-        )
+        dropped = drop_unfinished(Target(shop.server.dsn()), mine, session_name=f"tui-backup restore {mine}")
         assert dropped == [names[0]]
         with pytest.raises(psycopg.OperationalError):
             dead.execute("SELECT 1")

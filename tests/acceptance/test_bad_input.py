@@ -1,0 +1,208 @@
+"""Bad input, part one: sources that cannot be read. (The table of the whole section is filled in below.)"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.acceptance.bench import ORDERS, Bench
+from tests.acceptance.fake_postgres import FakePostgres
+from tests.fetch_postgres import find
+from tests.integration.repository.fault_proxy import Fault, FaultProxy
+
+
+@pytest.fixture
+def proxy(bench: Bench) -> Iterator[FaultProxy]:
+    """A bad network between the product and the source ``far``."""
+    made = FaultProxy(bench.server.port)
+    bench.add_source("far", port=made.port)
+    try:
+        yield made
+    finally:
+        made.close()
+        _forget(bench, "far")
+
+
+def _forget(bench: Bench, source: str) -> None:
+    """Remove a source with the failed jobs that name it."""
+    for job in bench.ok("job", "list", "--source", source):
+        bench.ok("job", "delete", job["id"], "--confirm")
+    bench.ok("source", "remove", source, "--confirm")
+
+
+def _both_fail(bench: Bench, code: str, *said: str, **settings: str | int) -> None:
+    """A source with such settings fails a trial and a backup in the same way."""
+    bench.add_source("bad", **settings)
+    tried = bench.fails(1, code, "source", "test", "bad")
+    failed = bench.failed_backup(code, "bad")
+    for words in said:
+        assert words in tried.message + tried.hint and words in failed.message + failed.hint
+    _forget(bench, "bad")
+
+
+def test_a_server_that_is_not_there(bench: Bench) -> None:
+    _both_fail(bench, "connection_failed", "refused", "Is the server up", port=1)
+
+
+def test_a_server_that_never_answers(bench: Bench) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        _both_fail(bench, "connection_failed", "timeout", port=port, connect_timeout=2)
+
+
+def test_a_wrong_password(bench: Bench) -> None:
+    wrong = bench.secret()
+    _both_fail(bench, "login_failed", "password", user="bench", password=wrong)
+    # the wrong one came last and is what the passfile holds for this login
+    bench.add_source("again")
+    bench.ok("source", "test", "again")
+    _forget(bench, "again")
+
+
+def test_an_unknown_database(bench: Bench) -> None:
+    _both_fail(bench, "login_failed", "no_such_shop", "database", dbname="no_such_shop")
+
+
+def test_tls_demanded_of_a_server_without(bench: Bench) -> None:
+    _both_fail(bench, "tls_required", "sslmode", sslmode="require")
+
+
+def test_a_server_that_is_too_old(bench: Bench) -> None:
+    with FakePostgres("13.21") as old:
+        _both_fail(bench, "server_version", "13.21", "14 or newer", port=old.port)
+
+
+@pytest.fixture
+def tls_only(bench: Bench, tmp_path: Path) -> Iterator[None]:
+    """For the time of the test the server takes the login ``bench`` by TLS only."""
+    if not bench.server.has_tls:
+        pytest.skip("this build of PostgreSQL has no TLS")
+    certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
+    subprocess.run(
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=x -keyout {key} -out {certificate}".split(),
+        check=True,
+        capture_output=True,
+    )
+    data = bench.server.data_dir
+    owner = data.stat()
+    for path in (certificate, key):
+        copy = data / path.name
+        copy.write_bytes(path.read_bytes())
+        copy.chmod(0o600)
+        os.chown(copy, owner.st_uid, owner.st_gid)
+    rules = data / "pg_hba.conf"
+    before = rules.read_text()
+    try:
+        rules.write_text("hostnossl all bench 127.0.0.1/32 reject\n" + before)
+        bench.server.execute("ALTER SYSTEM SET ssl = on")
+        bench.server.execute("SELECT pg_reload_conf()")
+        bench.wait_for(lambda: bench.server.execute("SHOW ssl") == [("on",)])
+        yield
+    finally:
+        rules.write_text(before)
+        bench.server.execute("ALTER SYSTEM RESET ssl")
+        bench.server.execute("SELECT pg_reload_conf()")
+        bench.wait_for(lambda: bench.server.execute("SHOW ssl") == [("off",)])
+
+
+def test_tls_demanded_by_the_server(bench: Bench, tls_only: None) -> None:
+    _both_fail(bench, "tls_required", "sslmode", sslmode="disable")
+    bench.add_source("encrypted", sslmode="require")
+    assert bench.ok("source", "test", "encrypted")["tls"] is True
+    _forget(bench, "encrypted")
+
+
+def test_client_tools_older_than_the_server(bench: Bench) -> None:
+    old = find(14)
+    if old is None:
+        pytest.skip("PostgreSQL 14 is not on this machine: python -m tests.fetch_postgres 14")
+    tools = {"TUI_BACKUP_TOOLS_BIN_DIR": str(old.bin_dir)}
+    tried = bench.run("source", "test", "shop", **tools)
+    assert tried.returncode == 1 and "postgresql-client-18" in tried.stdout
+    with bench.agent(**tools):
+        failed = bench.failed_backup("client_tools", "shop")
+    assert str(old.bin_dir) in failed.message and "14." in failed.message and "postgresql-client-18" in failed.hint
+
+
+def test_a_connection_that_is_cut_while_rows_are_copied(bench: Bench, proxy: FaultProxy) -> None:
+    proxy.fault = Fault(bytes_per_second=400_000)
+    before = bench.objects(bench.repository, "packs")
+    with bench.running("backup", "far", "--wait") as waiting:
+        bench.wait_for(bench.is_reading)
+        proxy.fault = Fault(cut_answer_after=0)
+        proxy.cut_all()
+        failure = waiting.fails(1, "connection_failed")
+    bench.is_failed(failure)
+    assert "source test" in failure.hint
+    assert bench.objects(bench.repository, "packs") == before
+
+
+def test_a_server_that_restarts_in_the_middle(bench: Bench, proxy: FaultProxy) -> None:
+    proxy.fault = Fault(bytes_per_second=400_000)
+    with bench.agent(TUI_BACKUP_AGENT_MAX_RETRIES="1"), bench.running("backup", "far", "--wait") as waiting:
+        bench.wait_for(bench.is_reading)
+        proxy.fault = None
+        bench.server.restart("immediate")
+        job = waiting.ok()
+    assert (job["status"], job["retry_count"], job["rows_count"]) == ("completed", 1, ORDERS + 100)
+    bench.ok("verify", job["id"], "--files")
+
+
+def test_tables_altered_and_dropped_in_the_middle(bench: Bench, proxy: FaultProxy) -> None:
+    """The schema change waits for the backup and is not in it."""
+    bench.server.execute("CREATE TABLE late AS SELECT g FROM generate_series(1, 500) g", bench.shop)
+    proxy.fault = Fault(bytes_per_second=2_000_000)
+    with bench.running("backup", "far", "--wait") as waiting:
+        bench.wait_for(bench.is_reading)
+        with bench.server.connect(bench.shop) as conn:
+            conn.execute("ALTER TABLE late ADD COLUMN added int; DROP TABLE late")
+        job = waiting.ok()
+    assert job["rows_count"] == ORDERS + 600
+    tables = {table["name"]: table["rows"] for table in bench.ok("job", "show", job["id"], "--tables")["tables"]}
+    assert tables["public.late"] == 500
+
+
+def test_a_table_that_somebody_keeps_locked(bench: Bench) -> None:
+    with bench.server.connect(bench.shop) as holder:
+        holder.execute("BEGIN; ALTER TABLE customers ADD COLUMN late int")
+        failed = bench.failed_backup("lock_timeout", "shop")
+        assert "public.customers" in failed.message and f"{holder.info.backend_pid}" in failed.message
+        holder.execute("ROLLBACK")
+
+
+def test_a_chosen_table_that_is_gone(bench: Bench) -> None:
+    failed = bench.failed_backup("source_changed", "shop", "--table", "public.gone")
+    assert "gone" in failed.message
+
+
+def test_two_backups_of_one_source_at_once(bench: Bench) -> None:
+    with bench.running("backup", "shop", "--wait") as one, bench.running("backup", "shop", "--wait") as other:
+        first, second = sorted((one.ok(), other.ok()), key=lambda job: job["started_at"])
+    assert (first["status"], second["status"]) == ("completed", "completed")
+    assert second["started_at"] >= first["completed_at"]
+    assert second["metadata"]["blobs_reused"] > 0
+
+
+def test_what_the_terminal_shows(bench: Bench) -> None:
+    """People get the same as scripts: what went wrong, and what to do."""
+    bench.add_source("bad", port=1)
+    done = bench.run("backup", "bad", "--wait")
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: No connection to the server") and hint.startswith("hint: Is the server up")
+    _forget(bench, "bad")
+
+
+def test_a_dsn_that_is_none_is_not_repeated(bench: Bench) -> None:
+    word = bench.secret()
+    for dsn in (f"host=x password={word} y z", f"postgresql://u:{word}@h:port/x?bogus=1", f"nonsense={word}"):
+        bench.fails(2, "invalid_value", "source", "add", "bad", "--dsn", "-", stdin=dsn)
+    with_service = make_conninfo("", service="x", password=word)
+    bench.fails(2, "invalid_value", "source", "add", "bad", "--dsn", "-", stdin=with_service)
+    assert [source["source_name"] for source in bench.ok("source", "list")] == ["shop"]
