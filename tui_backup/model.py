@@ -310,11 +310,16 @@ class PlanTable:
 
 @dataclass(frozen=True, slots=True)
 class PlanCheck:
-    """One check made before a restore. ``level`` is ``ok``, ``warning`` or ``refused``."""
+    """One check made before a restore. ``level`` is ``ok``, ``warning`` or ``refused``.
+
+    ``code`` of a refused one is that of the error in which the restore would end, '' where no other than ``refused``
+    fits.
+    """
 
     name: str
     level: str
     message: str
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -21,7 +22,11 @@ from psycopg.rows import dict_row
 from tests.integration.cli.console import Console
 from tests.servers import TestServer
 from tui_backup.catalog.connections import DATABASE
+from tui_backup.config import load_config
 from tui_backup.embedded import EmbeddedPostgres
+from tui_backup.services.repositories import add_repository
+from tui_backup.services.session import open_session
+from tui_backup.services.sources import add_source
 
 SHOP = """
 CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
@@ -90,7 +95,8 @@ class Bench:
             conn.execute(sql.SQL(role).format(sql.Literal(self.password)))
         self._good: dict[str, Any] | None = None
         self.ok("init")
-        self.add_source("shop")
+        dsn = make_conninfo("", **self._settings)
+        self.ok("source", "add", "shop", "--dsn", "-", stdin=dsn + "\n")
         self.databases = self.find_databases()
         self.content = self.find_content()
 
@@ -151,18 +157,37 @@ class Bench:
             process.kill()
             process.communicate()
 
-    def add_source(self, name: str, **changes: str | int) -> None:
-        """Register a source; the password comes by standard input."""
-        settings: dict[str, str | int] = {
+    @property
+    def _settings(self) -> dict[str, str | int]:
+        return {
             "host": self.server.host,
             "port": self.server.port,
             "user": "bench",
             "password": self.password,
             "dbname": self.shop,
             "sslmode": "disable",
-            **changes,
         }
-        self.ok("source", "add", name, "--dsn", "-", stdin=make_conninfo("", **settings) + "\n")
+
+    def add_source(self, **changes: str | int) -> str:
+        """Register one more way to the shop, by the service itself to save a second; returns its name."""
+        settings = {**self._settings, **changes}
+        name = f"source-{secrets.token_hex(3)}"
+
+        async def add() -> None:
+            async with await open_session(load_config(self.console.env)) as session:
+                await add_source(session, name, make_conninfo("", **settings))
+
+        asyncio.run(add())
+        return name
+
+    def add_repository(self, name: str, location: str) -> None:
+        """Register a repository by the service itself."""
+
+        async def add() -> None:
+            async with await open_session(load_config(self.console.env)) as session:
+                await add_repository(session, name, location)
+
+        asyncio.run(add())
 
     def good_job(self) -> dict[str, Any]:
         """A completed backup of ``shop``, made on first use."""
@@ -210,8 +235,10 @@ class Bench:
 
     def catalog(self, query: str) -> list[dict[str, Any]]:
         """Rows of the catalog, past all policies."""
-        conninfo = EmbeddedPostgres(self.console.state_dir).conninfo(DATABASE)
-        with psycopg.connect(conninfo, row_factory=dict_row) as conn:
+        server = EmbeddedPostgres(self.console.state_dir)
+        # an agent that stops takes the catalog's server with it
+        server.ensure_running()
+        with psycopg.connect(server.conninfo(DATABASE), row_factory=dict_row) as conn:
             return conn.execute(query.encode()).fetchall()
 
     def find_databases(self) -> set[str]:
@@ -222,8 +249,12 @@ class Bench:
         """What the live tables hold, and which tables there are."""
         return [
             *self.server.execute("SELECT count(*), md5(string_agg(t::text, '' ORDER BY id)) FROM orders t", self.shop),
-            *self.server.execute("SELECT count(*), md5(string_agg(t::text, '' ORDER BY id)) FROM customers t", self.shop),
-            *self.server.execute("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND oid > 16383", self.shop),
+            *self.server.execute(
+                "SELECT count(*), md5(string_agg(t::text, '' ORDER BY id)) FROM customers t", self.shop
+            ),
+            *self.server.execute(
+                "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND oid > 16383", self.shop
+            ),
         ]
 
     @staticmethod
@@ -278,7 +309,7 @@ class Bench:
 
 
 class Failure:
-    """What a failed command said. ``printed`` is its stdout (the failed job or log, the refused plan), None if empty."""
+    """What a failed command said. ``printed`` is its stdout: the failed job or log, the refused plan, or None."""
 
     def __init__(self, error: dict[str, Any], printed: Any) -> None:
         self.error = error

@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 
 import procrastinate
@@ -59,6 +61,7 @@ def run_agent(config: Config) -> int:
     os.umask(0o077)
     with AgentLock(config.state_dir):
         set_up_logging(config)
+        _own_temporary_folder(config)
         log.info("agent %s starts, pid %s", __version__, os.getpid())
         try:
             asyncio.run(_Agent(config).run())
@@ -67,6 +70,16 @@ def run_agent(config: Config) -> int:
                 EmbeddedPostgres(config.state_dir).stop()
             log.info("agent ends")
     return 0
+
+
+def _own_temporary_folder(config: Config) -> None:
+    """Keep temporary files where only this installation's agent looks, and clear what a killed one left."""
+    if os.environ.get("TMPDIR"):
+        return
+    folder = config.state_dir / "tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    tempfile.tempdir = str(folder)
 
 
 class _Agent:

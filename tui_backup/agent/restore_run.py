@@ -19,7 +19,7 @@ from tui_backup.engine.logical.inplace import restore_in_place
 from tui_backup.engine.logical.restore import restore_database
 from tui_backup.engine.logical.result import RestoreResult
 from tui_backup.engine.logical.sideschema import restore_side_schema
-from tui_backup.engine.logical.swap import SwapRecord, SwapState, inspect_swap, record_swap, swap_databases
+from tui_backup.engine.logical.swap import SwapRecord, SwapState, inspect_swap, record_swap, reopen_live, swap_databases
 from tui_backup.engine.logical.target import Target
 from tui_backup.errors import AgentLostError, NotFoundError, TuiBackupError
 from tui_backup.model import ProgressReport, RestoreRequest, RestoreTarget, StopFlag
@@ -207,6 +207,7 @@ async def _settle_swap(run: Run) -> dict[str, Any]:
     state = await asyncio.to_thread(lambda: inspect_swap(target, record))
     if state is SwapState.SWAPPED:
         return {"undo_state": "kept"}
+    await asyncio.to_thread(lambda: reopen_live(target, record))
     await asyncio.to_thread(lambda: drop_unfinished(target, run.claim.id, work_name=_work_name(run)))
     return {"rollback_executed": True, "rollback_at": datetime.now(UTC)}
 
@@ -229,6 +230,8 @@ async def take_over_restore(run: Run) -> Mapping[str, Any] | None:
         record = SwapRecord.from_json(row["metadata"]["swap"])
         if await run.in_thread(lambda: inspect_swap(target, record)) is SwapState.SWAPPED:
             return {"target_database": record.live, "undo_state": "kept"}
+        # the agent may have died after it had closed the live database and before the renames
+        await run.in_thread(lambda: reopen_live(target, record))
     await run.in_thread(
         lambda: drop_unfinished(
             target,

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import resources
-from typing import LiteralString, cast
-
-from psycopg import sql
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
@@ -34,13 +31,3 @@ def query(name: str) -> bytes:
 def query_names() -> list[str]:
     """All names, in the file's order."""
     return list(_statements())
-
-
-def statement(name: str) -> sql.SQL:
-    """The statement as a part to compose with conditions.
-
-    Raises:
-        KeyError: there is none.
-    """
-    # the text comes from our own file
-    return sql.SQL(cast("LiteralString", query(name).decode()))

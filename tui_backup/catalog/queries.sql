@@ -1,4 +1,6 @@
 -- Named statements of the services. Row security keeps every one of them inside the caller's tenant.
+-- `:page` stands for the rows of the one table that is listed, filtered and limited before anything is joined: the
+-- planner guesses joins under row security badly, and would join a tenant's whole history to show its first page.
 -- `agent_lost` marks a running row whose agent has been silent for 45 s or has stopped (see mark_lost()).
 
 -- name: jobs
@@ -10,9 +12,9 @@ SELECT j.*, s.source_name, r.repository_name, c.schedule_name,
            SELECT FROM tui_backup.agents a
             WHERE a.id = j.agent_id AND a.stopped_at IS NULL AND a.heartbeat_at > now() - interval '45 seconds'
        ) AS agent_lost
-  FROM tui_backup.backup_jobs j
-  JOIN tui_backup.sources s ON s.id = j.source_id
-  JOIN tui_backup.repositories r ON r.id = j.repository_id
+  FROM :page j
+  LEFT JOIN tui_backup.sources s ON s.id = j.source_id
+  LEFT JOIN tui_backup.repositories r ON r.id = j.repository_id
   LEFT JOIN tui_backup.backup_schedules c ON c.id = j.schedule_id
   LEFT JOIN tui_backup.progress p ON p.subject_id = j.id AND j.status = 'running'
   LEFT JOIN LATERAL (
@@ -36,10 +38,10 @@ SELECT l.*, s.source_name, t.source_name AS target_source_name,
            SELECT FROM tui_backup.agents a
             WHERE a.id = l.agent_id AND a.stopped_at IS NULL AND a.heartbeat_at > now() - interval '45 seconds'
        ) AS agent_lost
-  FROM tui_backup.backup_restore_logs l
-  JOIN tui_backup.backup_jobs j ON j.id = l.backup_job_id
-  JOIN tui_backup.sources s ON s.id = j.source_id
-  JOIN tui_backup.sources t ON t.id = l.target_source_id
+  FROM :page l
+  LEFT JOIN tui_backup.backup_jobs j ON j.id = l.backup_job_id
+  LEFT JOIN tui_backup.sources s ON s.id = j.source_id
+  LEFT JOIN tui_backup.sources t ON t.id = l.target_source_id
   LEFT JOIN tui_backup.progress p ON p.subject_id = l.id AND l.status = 'running'
 
 -- name: verifications
@@ -50,13 +52,13 @@ SELECT v.*,
            SELECT FROM tui_backup.agents a
             WHERE a.id = v.agent_id AND a.stopped_at IS NULL AND a.heartbeat_at > now() - interval '45 seconds'
        ) AS agent_lost
-  FROM tui_backup.backup_verifications v
+  FROM :page v
   LEFT JOIN tui_backup.progress p ON p.subject_id = v.id AND v.status = 'running'
 
 -- name: schedules
 SELECT c.*, s.source_name, r.repository_name
-  FROM tui_backup.backup_schedules c
-  JOIN tui_backup.sources s ON s.id = c.source_id
+  FROM :page c
+  LEFT JOIN tui_backup.sources s ON s.id = c.source_id
   LEFT JOIN tui_backup.repositories r ON r.id = c.repository_id
 
 -- name: sources

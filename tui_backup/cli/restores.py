@@ -10,7 +10,7 @@ from tui_backup.cli.parser import Commands, add_command, add_confirm, add_job, a
 from tui_backup.cli.progress import ProgressLine
 from tui_backup.cli.restore_logs import show_result
 from tui_backup.cli.text import Column, local_time
-from tui_backup.errors import ConfirmationRequiredError, UsageError
+from tui_backup.errors import ConfirmationRequiredError, RefusedError, UsageError
 from tui_backup.model import BackupRestoreLog, RestorePlan, RestoreRequest, RestoreTarget
 
 if TYPE_CHECKING:
@@ -153,9 +153,10 @@ def _show(context: Context, plan: RestorePlan, *, is_dry_run: bool) -> int:
     else:
         _show_plan(context.output, plan)
     if plan.refused:
+        codes = {check.code for check in plan.refused}
         context.output.failure(
             {
-                "error": "refused",
+                "error": (codes.pop() if len(codes) == 1 else "") or RefusedError.code,
                 "message": "The restore is refused: " + "; ".join(check.message for check in plan.refused),
                 "hint": "Mend what the refused checks name, or choose another target.",
             }

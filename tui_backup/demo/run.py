@@ -144,9 +144,9 @@ async def _prove(config: Config, say: _Steps) -> int:
         say(f"source `{DATABASE}` destroyed: every table dropped")
         log = await _restore(session, job)
         say("restored into a new database, swapped in", rows=log.rows_restored, bytes_=job.backup_size)
-        compared = log.metadata.get("compare") or {}
+        compared: dict[str, Any] = log.metadata.get("compare") or {}
         say(f"compared with the backup: {compared.get('tables', 0)} tables", rows=compared.get("rows"))
-        identical = bool(compared.get("identical"))
+        identical = compared.get("identical") is True
         if identical:
             await restores.finish_restore(session, log.id, confirm=True)
             say(f"the old database, kept as {log.metadata['swap']['kept']}, dropped")

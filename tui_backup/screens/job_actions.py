@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from uuid import UUID
 
 from textual import work
 
 from tui_backup.actions import BY_ID
+from tui_backup.messages import Subject
 from tui_backup.model import BackupJob, BackupRestoreLog, BackupSchedule, Verification
 from tui_backup.screens.add_source import AddSourceDialog
 from tui_backup.screens.base import DashboardScreen
@@ -33,8 +35,15 @@ from tui_backup.screens.pane import Pane
 from tui_backup.screens.restore_details import RestoreDetailsScreen
 from tui_backup.screens.restore_wizard import RestoreWizard
 from tui_backup.screens.schedule_form import ScheduleForm
-from tui_backup.services.events import Change
+from tui_backup.services.events import Change, Kind
 from tui_backup.widgets.symbols import GOOD, WARN
+
+KINDS: Mapping[type[BackupJob | BackupRestoreLog | BackupSchedule | Verification], tuple[Kind, Subject]] = {
+    BackupJob: ("job", "jobs"),
+    BackupRestoreLog: ("restore", "restores"),
+    BackupSchedule: ("schedule", "schedules"),
+    Verification: ("verification", "verifications"),
+}
 
 
 class JobActions(DashboardScreen[None]):
@@ -97,13 +106,16 @@ class JobActions(DashboardScreen[None]):
 
     def _take(self, row: BackupJob | BackupRestoreLog | BackupSchedule | Verification) -> None:
         """Show a service's answer at once, without waiting for the catalog's notification."""
-        kinds = {
-            BackupJob: "job",
-            BackupRestoreLog: "restore",
-            BackupSchedule: "schedule",
-            Verification: "verification",
-        }
-        self.host.feed.take_change(Change(kinds[type(row)], row.id, row))  # type: ignore[arg-type]
+        for kind, (name, subject) in KINDS.items():
+            if isinstance(row, kind):
+                self.host.feed.take_change(Change(name, row.id, row))
+                # At once, and not when the message comes: the cursor is put on the new row next.
+                self.show_row_now(subject, row.backup_job_id if isinstance(row, Verification) else row.id)
+
+    def show_row_now(self, subject: Subject, id_: UUID) -> None:
+        """Bring one row of every tab up to date."""
+        for pane in self.query(Pane):
+            pane.show_one(subject, id_)
 
     # -- everywhere ---------------------------------------------------------------------------------------------
 

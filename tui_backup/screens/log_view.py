@@ -104,8 +104,8 @@ class LogScreen(DashboardScreen[None]):
         matches = ""
         if self._needle:
             count = sum(1 for line in self._lines if self._needle in line.lower())
-            matches = f'  "{self._needle}": {count} of {len(self._lines)} lines'
-        set_text(self.query_one("#title"), f"{self._path}  {state}{matches}")
+            matches = f'; "{self._needle}": {count} of {len(self._lines)} lines'
+        set_text(self.query_one("#title"), f"{state}{matches}  {self._path}")
 
     def action_search(self) -> None:
         """Open the search field."""

@@ -91,11 +91,14 @@ class RestoreWizard(Dialog[UUID]):
         back.display = step > 1
         back.label = Content("[ Close ]" if step == RESULT else "[ Back ]")
         forward.display = step < 4
-        forward.disabled = step == 3 and (self._plan is None or bool(self._plan.refused))
         self.query_one("#restore").display = step == 4
         self.query_one(".dialog").set_class(step == 4, "-confirm")
-        focus = {1: "#wizard-backups", 2: "#target", 3: "#next", 4: "#cancel", RESULT: "#back"}[step]
+        waits = step == 3 and (self._plan is None or bool(self._plan.refused))
+        third = "#back" if waits else "#next"
+        focus = {1: "#wizard-backups", 2: "#target", 3: third, 4: "#cancel", RESULT: "#back"}[step]
+        # Focus first: a button that is disabled while it has the focus drops it a moment later.
         self.query_one(focus).focus()
+        forward.disabled = waits
 
     def action_back(self) -> None:
         """One step back; from the first step, and from the result, out."""

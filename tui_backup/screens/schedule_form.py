@@ -67,7 +67,7 @@ class ScheduleForm(Dialog[BackupSchedule]):
         yield Field("Keep days", PlainInput("" if keep_days is None else str(keep_days), id="days"), id="days-field")
         yield Field("At most", PlainInput("" if keep_count is None else str(keep_count), id="count"), id="count-field")
         emails = ", ".join(old.notification_emails) if old else ""
-        yield Field("Mail", PlainInput(emails, placeholder="ops@example.com, …", id="mail"), id="mail-field")
+        yield Field("Mail", PlainInput(emails, placeholder="a@example.com, b@example.com", id="mail"), id="mail-field")
         yield Field(
             "Mail on",
             PlainCheckbox("success", old.notify_on_success if old else False, id="on-success"),
@@ -119,7 +119,7 @@ class ScheduleForm(Dialog[BackupSchedule]):
         return self.query_one(selector, PlainSelect)
 
     def _text(self, selector: str) -> str:
-        return self.query_one(selector, PlainInput).value.strip()
+        return self.query_one(selector, PlainInput).text
 
     # -- while typing -------------------------------------------------------------------------------------------
 
@@ -166,8 +166,7 @@ class ScheduleForm(Dialog[BackupSchedule]):
             value = self._text(selector)
             if value and not (value.isascii() and value.isdigit()):
                 problems[name] = "A whole number, or empty for no limit."
-        if not problems:
-            problems = validate_schedule(self._insert())
+        problems = {**validate_schedule(self._insert()), **problems}
         if self._select("#source").chosen is None:
             problems["source"] = "Choose a source."
         return problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,8 +22,10 @@ from tui_backup.services.session import Notice, Session
 _POLL_S = 0.1
 _ALIVE_WAIT_S = 10.0
 _LOG_TAIL_BYTES = 2000
-# told by open_session to the process that it starts, so that both use the same installation
+# told to the process that is started, so that both use the same installation
 _CONFIG_VARIABLE = "TUI_BACKUP_CONFIG"
+_LAUNCH_SCRIPT = '"$@" </dev/null >>"$START_LOG" 2>&1 & echo "$!"'
+_LAUNCH_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +70,50 @@ async def start_agent(config: Config, *, wait_s: float = 15) -> int:
             f"The agent of this installation runs already (process {pid}).", hint="See `tui-backup agent status`."
         )
     start_log = _start_log(config)
+    pid = await asyncio.to_thread(_launch, config, start_log)
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        if running_agent_pid(config.state_dir) == pid:
+            return pid
+        if _has_ended(pid):
+            if (other := running_agent_pid(config.state_dir)) is not None:
+                return other
+            raise WorkFailedError(f"The agent ended at once: {_tail(start_log)}", hint=f"Its log: {config.agent_log}")
+        await asyncio.sleep(_POLL_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    raise WorkFailedError(f"The agent did not come up within {wait_s:.0f} s.", hint=f"Its log: {config.agent_log}")
+
+
+def _launch(config: Config, start_log: Path) -> int:
+    """Start it through a shell that ends at once: it is nobody's child then, and no dead child of ours later."""
     with start_log.open("wb") as stream:
         os.fchmod(stream.fileno(), 0o600)
-        process = subprocess.Popen(  # noqa: ASYNC220  only the fork blocks
-            [sys.executable, "-m", "tui_backup", "agent", "run"],
+        shell = subprocess.run(
+            ["sh", "-c", _LAUNCH_SCRIPT, "sh", sys.executable, "-m", "tui_backup", "agent", "run"],
             stdin=subprocess.DEVNULL,
-            stdout=stream,
+            stdout=subprocess.PIPE,
             stderr=stream,
             start_new_session=True,
             cwd="/",
-            env={**os.environ, _CONFIG_VARIABLE: str(config.file)},
+            env={**os.environ, _CONFIG_VARIABLE: str(config.file), "START_LOG": str(start_log)},
+            timeout=_LAUNCH_TIMEOUT_S,
+            check=True,
         )
-    deadline = time.monotonic() + wait_s
-    while time.monotonic() < deadline:
-        if running_agent_pid(config.state_dir) == process.pid:
-            return process.pid
-        status = process.poll()
-        if status is not None:
-            if (other := running_agent_pid(config.state_dir)) is not None:
-                return other
-            raise WorkFailedError(
-                f"The agent ended at once with status {status}: {_tail(start_log)}",
-                hint=f"Its log: {config.agent_log}",
-            )
-        await asyncio.sleep(_POLL_S)
-    process.terminate()
-    raise WorkFailedError(f"The agent did not come up within {wait_s:.0f} s.", hint=f"Its log: {config.agent_log}")
+    return int(shell.stdout)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether the process is gone, or is only waiting to be taken note of (a container's first process may not)."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except ProcessLookupError:
+        return True
+    except OSError:
+        # it lives, and there is no /proc here
+        return False
+    return state.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _start_log(config: Config) -> Path:

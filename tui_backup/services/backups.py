@@ -30,6 +30,11 @@ from tui_backup.services.sources import get_source, list_source_tables
 from tui_backup.services.stored import check_restorable, opened_backup, storage_allows
 from tui_backup.services.transfer import Transfer
 
+_TEXT: LiteralString = """(
+    strpos(lower(concat_ws(' ', j.backup_name, j.description, j.status, j.job_type, j.error_message, j.id::text,
+                           array_to_string(j.tags, ' '))), lower(%(text)s)) > 0
+    OR j.source_id IN (SELECT id FROM tui_backup.sources WHERE strpos(lower(source_name), lower(%(text)s)) > 0))"""
+
 
 @dataclass(frozen=True, slots=True)
 class JobFilters:
@@ -111,7 +116,7 @@ async def get_backup_jobs(session: Session, filters: JobFilters | None = None) -
     """
     wanted = filters or JobFilters()
     conditions: list[LiteralString] = []
-    params: dict[str, Any] = {"limit": max(1, wanted.limit)}
+    params: dict[str, Any] = {}
     if wanted.completed_only:
         conditions.append("j.status = 'completed'")
     elif wanted.status is not None:
@@ -120,18 +125,16 @@ async def get_backup_jobs(session: Session, filters: JobFilters | None = None) -
     if not wanted.include_deleted or wanted.completed_only:
         conditions.append("j.deleted_at IS NULL")
     if wanted.source:
-        conditions.append("s.source_name = %(source)s")
+        conditions.append("j.source_id IN (SELECT id FROM tui_backup.sources WHERE source_name = %(source)s)")
         params["source"] = wanted.source
     if wanted.before is not None:
         conditions.append("j.created_at < %(before)s")
         params["before"] = wanted.before
     if wanted.text:
-        conditions.append(
-            "strpos(lower(concat_ws(' ', j.backup_name, s.source_name, j.description, j.status, j.job_type,"
-            " j.error_message, j.id::text, array_to_string(j.tags, ' '))), lower(%(text)s)) > 0"
-        )
+        conditions.append(_TEXT)
         params["text"] = wanted.text
-    found = await lookup.read(session, "jobs", conditions, params, "ORDER BY j.created_at DESC, j.id LIMIT %(limit)s")
+    order: LiteralString = "ORDER BY j.created_at DESC, j.id"
+    found = await lookup.read(session, "jobs", conditions, params, order=order, limit=wanted.limit)
     return [rows.backup_job(row) for row in found]
 
 
@@ -142,7 +145,7 @@ async def get_backup_job_by_id(session: Session, job_id: UUID | str) -> BackupJo
         NotFoundError: there is none, or it belongs to another tenant.
         ValidationError: several ids start so.
     """
-    return rows.backup_job(await lookup.read_one(session, "jobs", "j", job_id, what="job"))
+    return rows.backup_job(await lookup.read_one(session, "jobs", job_id, what="job"))
 
 
 async def cancel_backup_job(session: Session, job_id: UUID | str) -> BackupJob:

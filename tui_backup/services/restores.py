@@ -123,9 +123,7 @@ def _check_identifier(field: str, name: str | None) -> None:
 
 async def get_restore_logs(session: Session, limit: int = 100) -> list[BackupRestoreLog]:
     """Restores of the tenant, newest first."""
-    found = await lookup.read(
-        session, "restores", [], {"limit": max(1, limit)}, "ORDER BY l.created_at DESC, l.id LIMIT %(limit)s"
-    )
+    found = await lookup.read(session, "restores", [], {}, order="ORDER BY l.created_at DESC, l.id", limit=limit)
     return [rows.restore_log(row) for row in found]
 
 
@@ -136,7 +134,7 @@ async def get_restore_log_by_id(session: Session, restore_id: UUID | str) -> Bac
         NotFoundError: there is none, or it is another tenant's.
         ValidationError: several ids start so.
     """
-    return rows.restore_log(await lookup.read_one(session, "restores", "l", restore_id, what="restore"))
+    return rows.restore_log(await lookup.read_one(session, "restores", restore_id, what="restore"))
 
 
 async def cancel_restore(session: Session, restore_id: UUID | str) -> BackupRestoreLog:

@@ -61,7 +61,7 @@ async def create_backup_schedule(session: Session, schedule: BackupScheduleInser
 
 async def get_backup_schedules(session: Session) -> list[BackupSchedule]:
     """All schedules of the tenant, by name."""
-    found = await lookup.read(session, "schedules", [], {}, "ORDER BY c.schedule_name")
+    found = await lookup.read(session, "schedules", [], {}, order="ORDER BY c.schedule_name")
     return [rows.backup_schedule(row) for row in found]
 
 
@@ -76,7 +76,7 @@ async def get_backup_schedule(session: Session, name_or_id: UUID | str) -> Backu
         found = await lookup.read(session, "schedules", ["c.schedule_name = %(name)s"], {"name": name_or_id})
         if found:
             return rows.backup_schedule(found[0])
-    return rows.backup_schedule(await lookup.read_one(session, "schedules", "c", name_or_id, what="schedule"))
+    return rows.backup_schedule(await lookup.read_one(session, "schedules", name_or_id, what="schedule"))
 
 
 async def update_backup_schedule(

@@ -21,7 +21,7 @@ from tui_backup.catalog.migrate import migrate
 from tui_backup.catalog.passfile import passfile_for, remember, split_password
 from tui_backup.config import Config, save_catalog
 from tui_backup.embedded import EmbeddedPostgres
-from tui_backup.errors import AlreadyExistsError, NotFoundError, NotSetUpError, ValidationError
+from tui_backup.errors import AlreadyExistsError, ConfigError, NotFoundError, NotSetUpError, ValidationError
 from tui_backup.model import PlanCheck
 from tui_backup.services.doctor import doctor
 from tui_backup.services.repositories import add_repository, get_repository
@@ -49,6 +49,19 @@ def _say(notice: Notice | None, sentence: str) -> None:
         notice(sentence)
 
 
+def _check_free(config: Config, *, embedded: bool, dsn: str = "") -> None:
+    """Before anything is made: a configuration that names another catalog stops everything.
+
+    Raises:
+        ConfigError: it does.
+    """
+    present = config.settings.catalog
+    if config.is_set_up and (present.embedded, present.dsn) != (embedded, dsn):
+        raise ConfigError(
+            f"{config.file} names another catalog already.", hint="Remove its [catalog] settings first to use this one."
+        )
+
+
 async def init_embedded(config: Config, *, notice: Notice | None = None) -> InitResult:
     """Make the embedded server, the catalog in it, its logins, the tenant ``main`` and the repository ``local``.
 
@@ -62,8 +75,7 @@ async def init_embedded(config: Config, *, notice: Notice | None = None) -> Init
         CatalogVersionError: a newer program made the catalog that is there.
         StoreError, RefusedError: the default repository's folder cannot be used.
     """
-    # first: a configuration that names another catalog must stop everything
-    await asyncio.to_thread(save_catalog, config, embedded=True)
+    _check_free(config, embedded=True)
     server = EmbeddedPostgres(config.state_dir)
     is_new = not await asyncio.to_thread(lambda: server.is_initialized)
     _say(notice, "Making the embedded catalog." if is_new else "Starting the embedded catalog.")
@@ -80,6 +92,8 @@ async def init_embedded(config: Config, *, notice: Notice | None = None) -> Init
         await provision.ensure_tenant(connection, TENANT, MEMBER_LOGIN)
     fresh = config if config.settings.catalog.embedded else _with_embedded(config)
     repository = await _default_repository(fresh)
+    # last: what failed on the way must not look like a catalog that is set up
+    await asyncio.to_thread(save_catalog, config, embedded=True)
     _say(notice, f"The catalog is ready; backups go to {config.data_dir / 'repository'}.")
     return InitResult(TENANT, MEMBER_LOGIN, AGENT_LOGIN, repository, migrations)
 
@@ -156,7 +170,7 @@ async def init_server(
     member_dsn = make_conninfo(base, user=member)
     wanted_agent, agent_password = split_password(agent_dsn) if agent_dsn else (base, None)
     wanted_agent = make_conninfo(wanted_agent, user=agent)
-    await asyncio.to_thread(save_catalog, config, embedded=False, dsn=member_dsn, agent_dsn=wanted_agent)
+    _check_free(config, embedded=False, dsn=member_dsn)
     owner = make_conninfo(base, password=password) if password else with_passfile(config.passfile, base)
     _say(notice, "Making the catalog's tables.")
     migrations = await migrate(owner)
@@ -167,6 +181,7 @@ async def init_server(
         ):
             await _server_login(config, connection, wanted, notice)
         tenant_id = await provision.ensure_tenant(connection, tenant, member)
+    await asyncio.to_thread(save_catalog, config, embedded=False, dsn=member_dsn, agent_dsn=wanted_agent)
     _say(notice, f"The tenant {tenant} ({tenant_id}) has the admin {member}.")
     return InitResult(tenant, member, agent, "", migrations)
 

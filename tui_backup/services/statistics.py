@@ -66,7 +66,8 @@ async def get_safety(session: Session) -> SafetyOverview:
         "schedules",
         ["c.is_enabled", "c.next_run_at IS NOT NULL"],
         {},
-        "ORDER BY c.next_run_at, c.schedule_name LIMIT 1",
+        order="ORDER BY c.next_run_at, c.schedule_name",
+        limit=1,
     )
     sources = sorted((_source_safety(row) for row in found), key=_badness)
     safety, headline = _verdict(sources, agents)

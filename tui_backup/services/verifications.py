@@ -36,7 +36,7 @@ async def get_verification(session: Session, verification_id: UUID | str) -> Ver
     Raises:
         NotFoundError: there is none.
     """
-    return rows.verification(await lookup.read_one(session, "verifications", "v", verification_id, what="verification"))
+    return rows.verification(await lookup.read_one(session, "verifications", verification_id, what="verification"))
 
 
 async def get_latest_verification(session: Session, job_id: UUID | str) -> Verification | None:
@@ -51,7 +51,8 @@ async def get_latest_verification(session: Session, job_id: UUID | str) -> Verif
         "verifications",
         ["v.backup_job_id = %(job)s"],
         {"job": job.id},
-        "ORDER BY v.created_at DESC LIMIT 1",
+        order="ORDER BY v.created_at DESC",
+        limit=1,
     )
     return rows.verification(found[0]) if found else None
 

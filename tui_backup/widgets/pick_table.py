@@ -39,8 +39,9 @@ class PickTable(LiveTable):
 
     @property
     def ticked(self) -> list[str]:
-        """Keys of the ticked rows, in the order of the rows."""
-        return [key for key in self.model.rows if key in self._ticked]
+        """Keys of the ticked rows, in the rows' default order."""
+        rows = sorted(self.model.rows.values(), key=lambda row: row.rank)
+        return [row.key for row in rows if row.key in self._ticked]
 
     def set_choices(self, rows: Sequence[Row], ticked: Sequence[str] = ()) -> None:
         """Take over the rows; what was ticked stays so."""

@@ -129,6 +129,20 @@ def test_cancel_takes_everything_back(installation: Installation) -> None:
     assert _databases(installation) == before
 
 
+def test_a_live_database_that_a_dead_agent_left_closed_is_opened_again(installation: Installation) -> None:
+    job = _backed_up(installation)
+    live, work = installation.source_database, "tui_backup_restore_of_a_test"
+    installation.server.create_database(work)
+    oids = dict(installation.server.execute("SELECT datname, oid::int FROM pg_database"))
+    swap = {"live": live, "new": work, "kept": f"{live}_old", "live_oid": oids[live], "new_oid": oids[work]}
+    restore = installation.restore(job, "swap", status="running", metadata={"swap": {**swap, "undone": None}})
+    installation.server.execute(f'ALTER DATABASE "{live}" ALLOW_CONNECTIONS false')
+    log = installation.finished("backup_restore_logs", restore, 60)
+    installation.server.drop_database(work)
+    assert (log["status"], log["rollback_executed"]) == ("failed", True), f"{log}\n{installation.log()}"
+    assert len(_rows(installation)) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["swap", "in_place"])
 @pytest.mark.parametrize("after_s", [0.05, 0.2, 0.4, 0.7, 1.1])

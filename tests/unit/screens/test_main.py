@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,9 +29,7 @@ async def test_the_screen_of_the_drawing(run: Runner) -> None:
         assert "1 Backups" in lines[0]
         assert lines[0].index("1 Backups") < lines[0].index("2 Schedules") < lines[0].index("3 Restore")
         assert "main (admin)" in lines[0]
-        assert lines[1].split() == (
-            "✗ NOT SAFE billing: last good 31h ago, RPO 24h Failed 1 Agent ● alive".split()
-        )
+        assert " ".join(lines[1].split()) == "✗ NOT SAFE billing: last good 31h ago, RPO 24h Failed 1 Agent ● alive"
         assert lines[2].rstrip().endswith("UTC"), "the zone is never left out"
         assert "3/4 inside RPO" in lines[2]
         assert "Next nightly-prod in 13h30m" in lines[2]
@@ -57,11 +56,9 @@ async def test_tabs_by_key_and_by_mouse(run: Runner) -> None:
 async def test_loading_says_so_in_text_with_seconds(backend: FakeBackend, run: Runner) -> None:
     backend.gates["open"] = asyncio.Event()
     async with run(loaded=False) as (app, pilot):
-        assert "Loading 0s" in screen_text(app)
-        app.board.connection.since -= 3
-        app._tick()
-        await pilot.pause()
-        assert "Loading 3s" in screen_text(app)
+        await until(pilot, lambda: re.search(r"Loading \d+s", screen_text(app)) is not None)
+        app.board.connection.since -= 70
+        await until(pilot, lambda: re.search(r"Loading 7\ds", screen_text(app)) is not None)
         backend.gates["open"].set()
         await until(pilot, lambda: app.board.loaded)
         assert "Loading" not in screen_text(app)
@@ -124,7 +121,7 @@ async def test_the_catalog_goes_away_and_comes_back(backend: FakeBackend, run: R
         await pilot.press("escape")
         text = screen_text(app)
         assert "Reconnecting" in text
-        assert "Data 42s old" in text
+        assert re.search(r"Data 4\ds old", text)
         assert "UNKNOWN" in text, "never a stale verdict"
         assert "✓ completed" in text, "the rows stay"
         backend.come_back()
@@ -324,7 +321,7 @@ async def test_read_only_takes_the_changing_keys_away(backend: FakeBackend, run:
         changing = {"create_backup_job", "cancel_backup_job", "verify_backup", "toggle_backup_schedule"}
         assert not changing & {call[0] for call in backend.calls}
         await pilot.press("question_mark")
-        assert "Start a new backup" not in screen_text(app)
+        assert "New backup; on the" not in screen_text(app)
         await pilot.press("escape", "colon", *"delete")
         assert "No action of this name" in screen_text(app)
 

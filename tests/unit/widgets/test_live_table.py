@@ -24,7 +24,9 @@ class Recording(LiveTable):
         self.painted: list[Region] = []
         self.whole = 0
 
-    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Recording:
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Recording:
         if hasattr(self, "painted"):
             self.painted += regions
             self.whole += not regions

@@ -189,7 +189,8 @@ CREATE TABLE tui_backup.backup_schedules (
     is_enabled boolean NOT NULL DEFAULT true,
     last_run_at timestamptz,
     last_run_status text,
-    next_run_at timestamptz,
+    -- drivers cannot read every timestamp that PostgreSQL can hold, and the scheduler reads this one of every tenant
+    next_run_at timestamptz CHECK (next_run_at BETWEEN '2000-01-01' AND '9000-01-01'),
     retention_days integer DEFAULT 30 CHECK (retention_days > 0),
     max_backups_count integer DEFAULT 10 CHECK (max_backups_count > 0),
     notify_on_success boolean NOT NULL DEFAULT false,
@@ -270,7 +271,7 @@ CREATE TABLE tui_backup.backup_restore_logs (
     id uuid CONSTRAINT backup_restore_logs_pkey PRIMARY KEY DEFAULT gen_random_uuid(),
     backup_job_id uuid NOT NULL REFERENCES tui_backup.backup_jobs (id) ON DELETE RESTRICT,
     restore_type text NOT NULL CHECK (restore_type IN ('full', 'partial')),
-    restore_point timestamptz,
+    restore_point timestamptz CHECK (restore_point BETWEEN '2000-01-01' AND '9000-01-01'),
     status text NOT NULL DEFAULT 'pending'
         CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled')),
     started_at timestamptz,
@@ -498,7 +499,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, tui_backup_queue
 AS $$
 BEGIN
     PERFORM tui_backup_queue.procrastinate_defer_jobs_v1(ARRAY[
-        ROW('default', 'tui_backup.' || p_kind, 0, p_lock, NULL,
+        -- a restore and its undo do not wait behind a backup that is itself waiting to be tried again
+        ROW('default', 'tui_backup.' || p_kind, CASE WHEN p_kind IN ('restore', 'undo') THEN 10 ELSE 0 END, p_lock, NULL,
             jsonb_build_object('subject_id', p_subject_id), NULL)::tui_backup_queue.procrastinate_job_to_defer_v1
     ]);
 END
@@ -559,9 +561,12 @@ DECLARE
     hit boolean := false;
     n integer;
     one text;
+    kind text;
     queued bigint;
 BEGIN
-    FOREACH one IN ARRAY ARRAY['backup_jobs', 'backup_restore_logs', 'backup_verifications'] LOOP
+    FOR one, kind IN VALUES ('backup_jobs', 'backup'), ('backup_restore_logs', 'restore'),
+                            ('backup_verifications', 'verify')
+    LOOP
         EXECUTE format(
             'UPDATE tui_backup.%I SET cancel_requested = true,
                     status = CASE status WHEN ''pending'' THEN ''cancelled'' ELSE status END,
@@ -569,22 +574,24 @@ BEGIN
               WHERE id = $1 AND tenant_id = $2 AND status IN (''pending'', ''running'')', one)
         USING p_id, tenant;
         GET DIAGNOSTICS n = ROW_COUNT;
-        hit := hit OR n > 0;
-    END LOOP;
-    IF hit THEN
+        CONTINUE WHEN n = 0;
+        hit := true;
+        -- of this kind only: an id may be used by another table, in another tenant
         FOR queued IN
             SELECT id FROM tui_backup_queue.procrastinate_jobs
-             WHERE args ->> 'subject_id' = p_id::text AND status IN ('todo', 'doing')
+             WHERE task_name = 'tui_backup.' || kind AND args ->> 'subject_id' = p_id::text
+               AND status IN ('todo', 'doing')
         LOOP
             PERFORM tui_backup_queue.procrastinate_cancel_job_v1(queued, true, false);
         END LOOP;
-    END IF;
+    END LOOP;
     RETURN hit;
 END
 $$;
 
 -- Rows whose agent has given no sign of life: they are not running any more. Anyone may look, so anyone may ask;
--- what happens depends on the catalog's clock alone.
+-- what happens depends on the catalog's clock alone. What a lost restore has left on its target is not known to a
+-- reader: 'unsettled' tells the next agent to look, to put it right, and to say how it ended.
 CREATE FUNCTION tui_backup.mark_lost(p_silence interval DEFAULT '45 seconds') RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -598,8 +605,10 @@ BEGIN
     END IF;
     FOREACH one IN ARRAY ARRAY['backup_jobs', 'backup_restore_logs', 'backup_verifications'] LOOP
         EXECUTE format(
-            'UPDATE tui_backup.%I r SET status = ''failed'', completed_at = now(), attempt_token = NULL,
-                    error_message = ''The agent that ran this is gone.'',
+            'UPDATE tui_backup.%I r SET status = ''failed'', completed_at = now(), '
+            || CASE one WHEN 'backup_restore_logs' THEN 'metadata = r.metadata || ''{"unsettled": true}'','
+                        ELSE 'attempt_token = NULL,' END ||
+            '       error_message = ''The agent that ran this is gone.'',
                     error_details = jsonb_build_object(''error'', ''agent_lost'', ''hint'',
                         ''Start an agent (`tui-backup agent start`) and run it again.'')
               WHERE r.status = ''running''
@@ -623,7 +632,7 @@ DECLARE
     found_source uuid;
 BEGIN
     -- why an earlier attempt failed is forgotten: what stands there afterwards is about this one
-    UPDATE tui_backup.backup_jobs SET metadata = metadata - 'delete_error'
+    UPDATE tui_backup.backup_jobs SET metadata = (metadata - 'delete_error') || '{"delete_requested": true}'
      WHERE id = p_job_id AND tenant_id = tenant AND status IN ('completed', 'failed', 'cancelled')
        AND deleted_at IS NULL
     RETURNING source_id INTO found_source;

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tui_backup.engine.logical.frames import blob_ref, chunk_frames
+from tui_backup.engine.logical.frames import blob_ref, chunk_frames, run_workers
 from tui_backup.engine.logical.names import qualified, quote
 from tui_backup.engine.logical.reading import ReadQuery
 from tui_backup.engine.tools import run_tool
@@ -24,7 +24,7 @@ from tui_backup.errors import TargetSpaceError
 from tui_backup.manifest import Chunk, Table
 from tui_backup.model import BackupReader, StopFlag
 
-_SORT_MEMORY = "128M"
+_SORT_MEMORY = "256M"
 _QUEUED_BLOCKS = 8
 _QUEUE_WAIT_S = 0.2
 
@@ -143,10 +143,15 @@ def as_multiset(
                 f"Comparing needs {expected_bytes} bytes in {tempfile.gettempdir()}, {free} are free.",
                 hint="Set TMPDIR to a folder with more room, or restore without the comparison.",
             )
-        backup = _sorted_digest(_frames(chunks, reader, stop), folder, stop)
         with _Stream(query, read) as stream:
-            restored = _sorted_digest(stream.blocks(), folder, stop)
-        return RowsResult(identical=backup == restored, method="sorted", rows=stream.rows)
+            sides = {"backup": _frames(chunks, reader, stop), "restored": stream.blocks()}
+            digests: dict[str, str] = {}
+
+            def sort(side: str, flag: StopFlag) -> None:
+                digests[side] = _sorted_digest(sides[side], folder, flag)
+
+            run_workers(sides, sort, workers=2, stop=stop)
+        return RowsResult(identical=digests["backup"] == digests["restored"], method="sorted", rows=stream.rows)
 
 
 def _frames(chunks: Iterable[Chunk], reader: BackupReader, stop: StopFlag) -> Iterator[bytes]:

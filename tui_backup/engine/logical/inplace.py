@@ -236,8 +236,10 @@ class _InPlace:
         """Keep writers out of the tables and of those that their foreign keys connect them with."""
         fit = fit_tables(self.conn, self.contents, tables)
         _check_fit(fit)
+        waiting_for = ""
         try:
             for unit in sorted(fit.units, key=lambda unit: unit.live.oid):
+                waiting_for = unit.name
                 self.conn.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(_identifier(unit)))
             # the tables may have changed while we waited
             fit = fit_tables(self.conn, self.contents, tables)
@@ -245,10 +247,11 @@ class _InPlace:
             keys = foreign_keys(self.conn, [unit.live.oid for unit in fit.units])
             if may_be_replica(self.conn):
                 for schema, name in sorted(_neighbours(keys, {unit.live.oid for unit in fit.units})):
+                    waiting_for = shown((schema, name))
                     self.conn.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.Identifier(schema, name)))
         except psycopg.errors.LockNotAvailable as error:
             raise LockTimeoutError(
-                f"A table is locked by another session: {error.diag.message_primary}.",
+                f"Table {waiting_for} is locked by another session: {error.diag.message_primary}.",
                 hint="End the session that holds the lock, or restore when it is quiet.",
             ) from error
         self.units = fit.units

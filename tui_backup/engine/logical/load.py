@@ -54,15 +54,21 @@ class Loaded:
     parts: dict[int, list[LoadedPart]] = field(default_factory=dict[int, list[LoadedPart]])
 
 
-def plan_parts(tables: Sequence[Table], jobs: int) -> list[LoadedPart]:
-    """Cut the work: large tables into one part a connection, the rest whole, largest first."""
+def plan_parts(tables: Sequence[Table], jobs: int, *, split: bool = True) -> list[LoadedPart]:
+    """Cut the work: large tables into one part a connection, the rest whole, largest first.
+
+    Args:
+        tables: what to load.
+        jobs: connections.
+        split: whether a table may be cut at all.
+    """
     total = sum(table.raw_bytes for table in tables)
     parts: list[LoadedPart] = []
     for table in tables:
         if not table.chunks:
             continue
         share = max(_SPLIT_BYTES, total * 11 // (10 * jobs))
-        splittable = jobs > 1 and table.load_via is None and table.extension is None and len(table.chunks) > 1
+        splittable = split and jobs > 1 and table.load_via is None and table.extension is None and len(table.chunks) > 1
         if splittable and table.raw_bytes > share:
             slices = _slices(table.chunks, jobs)
             parts += [LoadedPart(table, tuple(chunks), whole=len(slices) == 1) for chunks in slices]
@@ -93,6 +99,7 @@ def load_tables(
     progress: ProgressReport,
     stop: StopFlag,
     jobs: int,
+    split: bool = True,
 ) -> Loaded:
     """Load the tables' chunks.
 
@@ -106,6 +113,7 @@ def load_tables(
         progress: told tables, rows and bytes as they are committed.
         stop: ends the load.
         jobs: connections.
+        split: let several connections load one large table, which loses the order of its rows.
 
     Raises:
         DamagedError: the number of rows is not the manifest's.
@@ -114,7 +122,7 @@ def load_tables(
     loaded = Loaded()
     lock = threading.Lock()
     open_parts: dict[int, int] = {}
-    parts = plan_parts(tables, jobs)
+    parts = plan_parts(tables, jobs, split=split)
     for part in parts:
         open_parts[part.table.oid] = open_parts.get(part.table.oid, 0) + 1
 

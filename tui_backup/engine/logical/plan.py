@@ -22,6 +22,14 @@ from tui_backup.engine.logical.names import shown
 from tui_backup.engine.logical.plan_server import check_server, check_swap
 from tui_backup.engine.logical.swap import kept_name, sessions_on
 from tui_backup.engine.logical.target import Target, name_in_use, one
+from tui_backup.errors import (
+    PermissionRefusedError,
+    TargetMismatchError,
+    TargetNotEmptyError,
+    TargetSpaceError,
+    TuiBackupError,
+    ValidationError,
+)
 from tui_backup.manifest import Contents, Table
 from tui_backup.model import BackupJob, PlanCheck, PlanTable, RestorePlan, RestoreRequest, RestoreTarget
 
@@ -50,8 +58,8 @@ class _Findings:
     def warn(self, name: str, message: str) -> None:
         self.checks.append(PlanCheck(name, "warning", message))
 
-    def refuse(self, name: str, message: str) -> None:
-        self.checks.append(PlanCheck(name, "refused", message))
+    def refuse(self, name: str, message: str, error: type[TuiBackupError]) -> None:
+        self.checks.append(PlanCheck(name, "refused", message, error.code))
 
 
 def plan_restore(
@@ -93,7 +101,7 @@ def plan_restore(
         elif request.target is RestoreTarget.SWAP:
             found.checks += check_swap(conn, live, live_is_there=live_is_there)
         elif not live_is_there:
-            found.refuse("database", f"there is no database {live}")
+            found.refuse("database", f"there is no database {live}", TargetMismatchError)
         elif request.target is RestoreTarget.SIDE_SCHEMA:
             _check_side_schema(conn, request.schema or "", found)
         else:
@@ -104,7 +112,7 @@ def plan_restore(
         needed = _bytes_needed(contents, chosen)
         free = _bytes_free(conn)
     if free is not None and free < needed:
-        found.refuse("space", f"about {needed} bytes are needed, {free} are free")
+        found.refuse("space", f"about {needed} bytes are needed, {free} are free", TargetSpaceError)
     elif free is not None:
         found.ok("space", f"about {needed} bytes are needed, {free} are free")
     else:
@@ -138,22 +146,25 @@ def live_database(target_conninfo: str, contents: Contents) -> str:
 
 def _check_new_database(conn: Connection, name: str, found: _Findings) -> None:
     if not name:
-        found.refuse("database", "the new database needs a name")
+        found.refuse("database", "the new database needs a name", ValidationError)
     elif len(name.encode()) > 63:
-        found.refuse("database", f"the name {name} is longer than 63 bytes")
+        found.refuse("database", f"the name {name} is longer than 63 bytes", ValidationError)
     elif name_in_use(conn, name):
-        found.refuse("database", f"a database named {name} exists already: choose another name, or swap")
+        message = f"a database named {name} exists already: choose another name, or swap"
+        found.refuse("database", message, TargetNotEmptyError)
     else:
         found.ok("database", f"the name {name} is free")
 
 
 def _check_side_schema(conn: Connection, name: str, found: _Findings) -> None:
     if not name or name.startswith("pg_") or len(name.encode()) > 63:
-        found.refuse("schema", f"{name!r} cannot be a schema's name")
+        found.refuse("schema", f"{name!r} cannot be a schema's name", ValidationError)
     elif one(conn, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (name,)):
-        found.refuse("schema", f"a schema named {name} exists already: choose another name, or drop it first")
+        message = f"a schema named {name} exists already: choose another name, or drop it first"
+        found.refuse("schema", message, TargetNotEmptyError)
     elif not one(conn, "SELECT pg_catalog.has_database_privilege(current_database(), 'CREATE')"):
-        found.refuse("rights", "the login may not create schemas in this database: GRANT CREATE ON DATABASE")
+        message = "the login may not create schemas in this database: GRANT CREATE ON DATABASE"
+        found.refuse("rights", message, PermissionRefusedError)
     else:
         found.ok("schema", f"the name {name} is free")
 
@@ -161,7 +172,7 @@ def _check_side_schema(conn: Connection, name: str, found: _Findings) -> None:
 def _check_in_place(conn: Connection, contents: Contents, chosen: Chosen, found: _Findings) -> None:
     fit = fit_tables(conn, contents, chosen.tables)
     for refusal in fit.refusals:
-        found.refuse("tables", refusal)
+        found.refuse("tables", refusal, TargetMismatchError)
     for warning in fit.warnings:
         found.warn("tables", warning)
     oids = [unit.live.oid for unit in fit.units]
@@ -173,7 +184,7 @@ def _check_in_place(conn: Connection, contents: Contents, chosen: Chosen, found:
             found.warn("foreign keys", message)
     else:
         for refusal in refusals_without_replica(oids, keys):
-            found.refuse("foreign keys", refusal)
+            found.refuse("foreign keys", refusal, TargetMismatchError)
     if not fit.refusals:
         found.ok("tables", f"{len(fit.units)} live tables fit the backup's rows")
 

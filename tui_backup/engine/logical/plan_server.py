@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tui_backup.engine.connection import Connection
 from tui_backup.engine.logical.choose import Chosen
 from tui_backup.engine.logical.target import one, server_major
+from tui_backup.errors import PermissionRefusedError, TargetVersionError
 from tui_backup.manifest import Contents
 from tui_backup.model import PlanCheck, RestoreRequest, RestoreTarget
 
@@ -34,7 +35,7 @@ def _version(conn: Connection, contents: Contents) -> PlanCheck:
             f"the backup is of PostgreSQL {here}, the target runs {there}: an older server does not understand "
             "everything a newer one writes"
         )
-        return PlanCheck("version", "refused", message)
+        return PlanCheck("version", "refused", message, TargetVersionError.code)
     if there > here:
         return PlanCheck("version", "ok", f"PostgreSQL {here} onto {there}; definitions are compared by name only")
     return PlanCheck("version", "ok", f"PostgreSQL {here}, as the source")
@@ -47,7 +48,8 @@ def _rights(conn: Connection, contents: Contents) -> list[PlanCheck]:
         return [PlanCheck("rights", "ok", f"{login} is a superuser")]
     checks: list[PlanCheck] = []
     if not createdb:
-        checks.append(PlanCheck("rights", "refused", f"{login} may not create databases: give it CREATEDB"))
+        message = f"{login} may not create databases: give it CREATEDB"
+        checks.append(PlanCheck("rights", "refused", message, PermissionRefusedError.code))
     message = (
         f"{login} is no superuser: event triggers, subscriptions, publications for all tables, untrusted extensions "
         "and languages, and objects of roles that it is not a member of make the restore fail"

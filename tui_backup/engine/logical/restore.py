@@ -67,6 +67,10 @@ WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND n.nspname !~ 
 ORDER BY 1, 2
 """
 
+# Several connections load one large table faster, but lose the order of its rows; sorting them for the comparison costs
+# more than that gains on few cores.
+_SPLIT_JOBS = 4
+
 _INDEX_MEMORY_MAX_KIB = 1 << 20
 _INDEX_MEMORY_MIN_KIB = 64 << 10
 
@@ -357,6 +361,7 @@ class _Run:
             progress=self.progress,
             stop=self.stop,
             jobs=self.jobs,
+            split=self.jobs >= _SPLIT_JOBS or not self.request.compare,
         )
         self.result.tables_restored = self.loaded.tables
         self.result.rows_restored = self.loaded.rows

@@ -95,16 +95,16 @@ def test_a_table_loaded_by_several_connections(pg: TestServer, tmp_path: Path, m
         pg.execute("CREATE TABLE t AS SELECT g AS id, md5(g::text) AS m FROM generate_series(1, 60000) g", "split")
         repository = Repository(tmp_path / "repository")
         contents = back_up(pg, "split", repository, chunk_blocks=32)
-        parts = plan_parts(contents.tables, 3)
-        assert len(parts) == 3
+        parts = plan_parts(contents.tables, 4)
+        assert len(parts) == 4
         assert not any(part.whole for part in parts)
-        result = restore(pg, contents, repository, "split_restored", jobs=3)
+        result = restore(pg, contents, repository, "split_restored", jobs=4)
         assert result.compare is not None
         assert result.compare.identical
         assert result.compare.methods.keys() <= {"loaders", "sorted"}
         assert pg.execute(
             "SELECT count(DISTINCT id), count(*), count(DISTINCT xmin::text) FROM t", "split_restored"
-        ) == [(60000, 60000, 3)]
+        ) == [(60000, 60000, 4)]
 
 
 def test_hash_partitions_that_move(pg: TestServer, tmp_path: Path) -> None:

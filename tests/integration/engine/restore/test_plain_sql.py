@@ -43,22 +43,31 @@ def _psql(server: TestServer, database: str, path: Path) -> None:
     assert answer.returncode == 0, answer.stderr.decode(errors="replace")[-2000:]
 
 
+@pytest.mark.slow
+def test_psql_loads_the_fidelity_database_on_every_version(pg_any: TestServer, tmp_path: Path) -> None:
+    _loads(pg_any, "utf8", tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["utf8", "latin1", "sql_ascii"])
-def test_psql_loads_the_fidelity_database(pg_any: TestServer, kind: str, tmp_path: Path) -> None:
+def test_psql_loads_the_fidelity_database(pg: TestServer, kind: str, tmp_path: Path) -> None:
+    _loads(pg, kind, tmp_path)
+
+
+def _loads(server: TestServer, kind: str, tmp_path: Path) -> None:
     source, copy = f"plain_{kind}", f"plain_{kind}_loaded"
     load = {"utf8": fidelity.load, "latin1": fidelity.load_latin1, "sql_ascii": fidelity.load_sql_ascii}[kind]
     repository = Repository(tmp_path / "repository")
-    with dropped(pg_any, source, copy):
-        load(pg_any, source)
-        contents = back_up(pg_any, source, repository)
+    with dropped(server, source, copy):
+        load(server, source)
+        contents = back_up(server, source, repository)
         _write(contents, repository, tmp_path / "plain.sql")
         database = contents.database
-        provider = {"locale_provider": "libc"} if pg_any.major >= 15 else {}
-        pg_any.create_database(
+        provider = {"locale_provider": "libc"} if server.major >= 15 else {}
+        server.create_database(
             copy, encoding=database.encoding, lc_collate=database.lc_collate, lc_ctype=database.lc_ctype, **provider
         )
-        _psql(pg_any, copy, tmp_path / "plain.sql")
-        before, after = fidelity.fingerprint(pg_any, source), fidelity.fingerprint(pg_any, copy)
+        _psql(server, copy, tmp_path / "plain.sql")
+        before, after = fidelity.fingerprint(server, source), fidelity.fingerprint(server, copy)
         assert after["tables"] == before["tables"]
         assert after["sequences"] == before["sequences"]
         assert after["large_objects"] == before["large_objects"]
