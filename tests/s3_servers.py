@@ -118,6 +118,8 @@ def seaweedfs(s3_profiles: Path) -> Iterator[S3Server]:
         "-s3",
         f"-s3.port={ports['s3']}",
         "-s3.port.iceberg=0",
+        # its fixed default port would let only one of two test processes start
+        "-s3.port.lance=0",
         "-s3.autoCreateBucket=false",
         f"-s3.config={folder / 's3.json'}",
     ]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import DictRow
 
 from tui_backup.catalog.failures import catalog_errors
 from tui_backup.catalog.migrate import read_state
 from tui_backup.catalog.pool import Catalog, Connection, connect
-from tui_backup.catalog.tokens import TokenFile
 from tui_backup.errors import AuthenticationError, PermissionRefusedError
 from tui_backup.model import Identity, Role
+
+if TYPE_CHECKING:
+    from tui_backup.catalog.tokens import TokenFile
 
 _NO_MEMBER_HINT = (
     "An admin of the catalog gives access: GRANT tui_backup_user TO your login, and a row in tui_backup.memberships."

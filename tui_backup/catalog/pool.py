@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
@@ -23,8 +23,11 @@ from psycopg_pool import AsyncConnectionPool
 
 from tui_backup.catalog.failures import catalog_errors
 from tui_backup.catalog.queries import query
-from tui_backup.catalog.tokens import TokenFile
 from tui_backup.errors import CatalogUnavailableError, PermissionRefusedError, TuiBackupError
+
+if TYPE_CHECKING:
+    # its library loads cryptography, which only a gateway's user needs
+    from tui_backup.catalog.tokens import TokenFile
 
 Connection = psycopg.AsyncConnection[DictRow]
 Query = bytes | sql.SQL | sql.Composed

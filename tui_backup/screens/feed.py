@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from uuid import UUID
 
 from tui_backup.errors import (
@@ -219,11 +219,9 @@ class Feed:
         while True:
             # A job that starts or ends changes the answer: ask soon then, but at most once a second.
             await asyncio.sleep(SAFETY_AT_MOST_S)
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(SAFETY_EVERY_S - SAFETY_AT_MOST_S):
                     await self._safety_due.wait()
-            except TimeoutError:
-                pass
             self._safety_due.clear()
             try:
                 await self._read_stale_jobs()

@@ -9,7 +9,6 @@ from types import TracebackType
 from tui_backup.catalog.connections import member_conninfo
 from tui_backup.catalog.identity import open_catalog
 from tui_backup.catalog.pool import Catalog
-from tui_backup.catalog.tokens import TokenFile
 from tui_backup.config import Config
 from tui_backup.embedded import EmbeddedPostgres
 from tui_backup.errors import NotSetUpError, TuiBackupError
@@ -74,7 +73,11 @@ async def open_session(config: Config, *, notice: Notice | None = None) -> Sessi
         raise NotSetUpError("No catalog is set up here.")
     if settings.embedded:
         await start_embedded(config, notice=notice)
-    tokens = TokenFile(settings) if settings.token_file else None
+    tokens = None
+    if settings.token_file:
+        from tui_backup.catalog.tokens import TokenFile
+
+        tokens = TokenFile(settings)
     catalog, identity = await open_catalog(
         member_conninfo(config), tenant=settings.tenant, tokens=tokens, application_name="tui-backup"
     )

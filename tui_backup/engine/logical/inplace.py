@@ -6,7 +6,7 @@ around them checked, before the commit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,8 @@ from tui_backup.engine.logical.inplace_keys import (
 )
 from tui_backup.engine.logical.inplace_tables import Fit, Unit, fit_tables
 from tui_backup.engine.logical.load import copy_chunks
-from tui_backup.engine.logical.names import qualified, quote
+from tui_backup.engine.logical.names import qualified, quote, shown
+from tui_backup.engine.logical.outcome import current_transaction
 from tui_backup.engine.logical.reading import HEAP_ORDER, session_reader
 from tui_backup.engine.logical.result import Phases, RestoreResult
 from tui_backup.engine.logical.target import (
@@ -89,6 +90,7 @@ def restore_in_place(
     stop: StopFlag,
     jobs: int = 2,
     lock_timeout_s: int = _LOCK_TIMEOUT_S,
+    before_commit: Callable[[RestoreResult, str], None] | None = None,
 ) -> RestoreResult:
     """Replace the rows of the chosen tables (or of all tables of the backup) in the connection's database.
 
@@ -106,6 +108,8 @@ def restore_in_place(
         stop: ends the restore.
         jobs: frames checked at a time before the start.
         lock_timeout_s: how long to wait for each lock.
+        before_commit: called with the result and the transaction's id when only the commit is left; what it raises
+            rolls everything back.
 
     Raises:
         TargetMismatchError: shapes, rights or references forbid it, or rows elsewhere would point nowhere.
@@ -131,6 +135,8 @@ def restore_in_place(
         try:
             with database_errors("restoring in place", stop), conn.transaction():
                 run.replace(chosen.tables)
+                if before_commit is not None:
+                    before_commit(result, current_transaction(conn))
                 run.set_sequences(chosen.sequences)
         except BaseException as error:
             add_details(error, rollback_executed=True, rollback_at=datetime.now(UTC).isoformat())
@@ -225,12 +231,16 @@ class _InPlace:
 
     def analyze(self) -> None:
         """Fresh statistics, after the commit; the restore is done whether or not they can be had."""
-        with self.phases.phase("statistics"):
-            for unit in self.units:
-                try:
-                    self.conn.execute(sql.SQL("ANALYZE {}").format(_identifier(unit)))
-                except psycopg.Error as error:
-                    self.result.warnings.append(f"{unit.name} was not analysed: {error.diag.message_primary}")
+        # a phase would raise after a stop, and what is committed must not be called cancelled
+        self.progress(phase="statistics")
+        for unit in self.units:
+            if self.stop.is_set:
+                self.result.warnings.append(f"{unit.name} was not analysed")
+                continue
+            try:
+                self.conn.execute(sql.SQL("ANALYZE {}").format(_identifier(unit)))
+            except psycopg.Error as error:
+                self.result.warnings.append(f"{unit.name} was not analysed: {error.diag.message_primary}")
 
     def _lock(self, tables: Sequence[manifest.Table]) -> list[ForeignKey]:
         """Keep writers out of the tables and of those that their foreign keys connect them with."""

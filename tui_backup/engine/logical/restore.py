@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,6 +90,7 @@ def restore_database(
     stop: StopFlag,
     jobs: int = 2,
     tools_dir: Path | None = None,
+    before_finish: Callable[[RestoreResult], None] | None = None,
 ) -> RestoreResult:
     """Restore a backup, or chosen tables of it, into a new database (NEW_DATABASE, or SWAP before its renames).
 
@@ -111,6 +113,8 @@ def restore_database(
         stop: ends the restore.
         jobs: connections that load, and indexes that are built, at a time.
         tools_dir: the only folder to take client tools from.
+        before_finish: called with the result when the copy is right and only its name and mark are left; what it
+            raises drops the database.
 
     Raises:
         TargetNotEmptyError, TargetVersionError, DamagedError, SqlFailedError, ClientToolsError, NotIdenticalError, …
@@ -149,6 +153,9 @@ def restore_database(
             run.settings(made)
             if request.compare:
                 run.compare(made)
+            if before_finish is not None and (result.compare is None or result.compare.identical):
+                result.database_oid = made.oid
+                before_finish(result)
             run.finish(made)
         except BaseException as error:
             _undo(target, made, error)

@@ -7,7 +7,7 @@ one transaction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from tui_backup.engine.logical.compare_rows import as_multiset, in_order, rows_q
 from tui_backup.engine.logical.frames import check_chunks
 from tui_backup.engine.logical.load import copy_chunks
 from tui_backup.engine.logical.names import shown
+from tui_backup.engine.logical.outcome import current_transaction
 from tui_backup.engine.logical.reading import HEAP_ORDER, session_reader
 from tui_backup.engine.logical.result import Phases, RestoreResult
 from tui_backup.engine.logical.swap import name_with_suffix
@@ -72,6 +73,7 @@ def restore_side_schema(
     progress: ProgressReport,
     stop: StopFlag,
     jobs: int = 2,
+    before_commit: Callable[[RestoreResult, str], None] | None = None,
 ) -> RestoreResult:
     """Make the schema ``request.schema`` in the connection's database and load the chosen tables into it.
 
@@ -88,6 +90,8 @@ def restore_side_schema(
         progress: told phases, tables, rows, bytes.
         stop: ends the restore.
         jobs: frames checked at a time before the start.
+        before_commit: called with the result and the transaction's id when only the commit is left; what it raises
+            rolls everything back.
 
     Raises:
         TargetNotEmptyError: the schema exists.
@@ -115,6 +119,8 @@ def restore_side_schema(
         try:
             with database_errors("restoring into a side schema", stop), conn.transaction():
                 side.make(chosen, restore_id)
+                if before_commit is not None:
+                    before_commit(result, current_transaction(conn))
         except BaseException as error:
             add_details(error, rollback_executed=True, rollback_at=datetime.now(UTC).isoformat())
             raise

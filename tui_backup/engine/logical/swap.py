@@ -187,9 +187,9 @@ def finish_swap(target: Target, record: SwapRecord) -> None:
 
 
 def reopen_live(target: Target, record: SwapRecord) -> None:
-    """Let sessions into the live database again after a swap that was cut off before its renames."""
+    """Let sessions into the live database again after a swap, or its undo, that was cut off before its renames."""
     with target.admin(avoid=(record.live, record.new), what=f"reopening {record.live}") as conn:
-        if _state(conn, record) is SwapState.NOT_SWAPPED:
+        if _state(conn, record) in (SwapState.NOT_SWAPPED, SwapState.SWAPPED):
             _allow_connections(conn, record.live, allow=True)
 
 
