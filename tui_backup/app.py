@@ -98,18 +98,25 @@ class DashboardApp(App[int]):
 
     # -- life ---------------------------------------------------------------------------------------------------
 
+    def get_default_screen(self) -> Screen[None]:
+        """The first screen is the lowest: a blank one below it would be painted again with every message."""
+        return self._main
+
     async def on_mount(self) -> None:
         """Paint first, then open the catalog."""
-        await self.push_screen(self._main)
         self.app_resume_signal.subscribe(self, self._resumed)  # pyright: ignore[reportUnknownMemberType]
-        for message in self._pending:
-            self.keep(message)
-        self._pending.clear()
         if self._notice:
-            self.keep(PaneMessage(self._notice))
+            self._pending.append(PaneMessage(self._notice))
         self.board.connection.since = self.board.monotonic()
         self.set_interval(1.0, self._tick)
-        self.call_after_refresh(self.start_feed)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """The first screen is there: show what waited for it, and open the catalog."""
+        waiting, self._pending = self._pending, []
+        for message in waiting:
+            self.keep(message)
+        self.start_feed()
 
     async def on_unmount(self) -> None:
         """Close the catalog; nothing that runs depends on it."""
@@ -144,17 +151,18 @@ class DashboardApp(App[int]):
             # The terminal did not read, or the machine slept: changes were missed.
             self.start_feed()
         minute = int(self.board.monotonic() // 60)
-        message = Tick(new_minute=self._minute is not None and minute != self._minute)
+        new_minute = self._minute is not None and minute != self._minute
         self._minute = minute
-        for screen in self.screen_stack:
-            screen.post_message(Tick(new_minute=message.new_minute))
+        self.screen.post_message(Tick(new_minute=new_minute))
 
     # -- messages of the feed -----------------------------------------------------------------------------------
 
     def on_board_changed(self, message: BoardChanged) -> None:
-        """Tell every open screen."""
-        for screen in self.screen_stack:
-            screen.post_message(BoardChanged(message.subject, message.id))
+        """Tell the screen on top. Those below read the board when they are seen again.
+
+        Textual (8.2.8) paints the whole terminal for each message that a screen below the top one handles.
+        """
+        self.screen.post_message(BoardChanged(message.subject, message.id))
 
     def on_not_set_up(self, message: NotSetUp) -> None:
         """Offer to set up."""

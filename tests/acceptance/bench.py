@@ -60,7 +60,8 @@ class ProcessWatch:
                 # a process may end between the listing and the look
                 with contextlib.suppress(OSError):
                     line = Path(entry.path, "cmdline").read_bytes().decode("utf-8", "replace")
-                    if any(word in line for word in self.words):
+                    # the tests' own S3 server takes its secret in no other way
+                    if any(word in line for word in self.words) and "rclone\0serve" not in line:
                         self.found.add(line.replace("\0", " "))
 
     def close(self) -> None:

@@ -90,15 +90,18 @@ def _refused(bench: Bench, code: str, said: str, *words: str) -> None:
 
 def test_a_target_that_exists(bench: Bench) -> None:
     _refused(bench, "target_exists", f"{bench.shop} exists already", "--into-database", bench.shop)
-    schema = ["--into-schema", "public", "--table", "public.orders"]
-    _refused(bench, "target_exists", "public exists already", *schema)
+    refused = bench.fails(
+        3,
+        "target_exists",
+        *("restore", bench.good_job()["id"], "--into-schema", "public", "--table", "public.orders", "--dry-run"),
+    )
+    assert "public exists already" in refused.message
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["--into-database", "x" * 64],
-        ["--into-schema", "pg_look", "--table", "public.orders"],
         ["--into-database", "bench_never", "--table", "public.nothing"],
         [*IN_PLACE[:1], "--table", "no table at all"],
     ],
@@ -173,11 +176,11 @@ def _disk(folder: Path, size: str) -> Iterator[Path]:
 def test_a_target_that_fills_up(bench: Bench) -> None:
     """The database's tablespace is full in the middle: nothing of the copy stays."""
     owner = bench.server.data_dir.stat()
-    with _disk(bench.server.base / "small", "14m") as folder:
+    with _disk(bench.server.base / "small", "42m") as folder:
         os.chown(folder, owner.st_uid, owner.st_gid)
         bench.server.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
         tight = bench.server.create_database("bench_tight", tablespace="small")
-        bench.server.execute("CREATE TABLE t AS SELECT g, md5(g::text) AS m FROM generate_series(1, 80000) g", tight)
+        bench.server.execute("CREATE TABLE t AS SELECT g, md5(g::text) AS m FROM generate_series(1, 300000) g", tight)
         source = bench.add_source(dbname=tight)
         job = bench.ok("backup", source, "--wait")["id"]
         failed = bench.fails(
@@ -185,7 +188,7 @@ def test_a_target_that_fills_up(bench: Bench) -> None:
         )
         assert "Free space" in failed.hint
         assert (failed.printed["status"], failed.printed["rollback_executed"]) == ("failed", True)
-        assert bench.server.execute("SELECT count(*) FROM t", tight) == [(80000,)]
+        assert bench.server.execute("SELECT count(*) FROM t", tight) == [(300000,)]
         bench.server.drop_database(tight)
         bench.server.execute("DROP TABLESPACE small")
 
@@ -217,7 +220,12 @@ def test_a_target_that_lacks_the_room_from_the_start(bench: Bench, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("damage", "code"),
-    [("flipped", "damaged"), ("cut", "damaged"), ("another's", "damaged"), ("missing", "object_missing")],
+    [
+        ("flipped", "damaged"),
+        pytest.param("cut", "damaged", marks=pytest.mark.slow),
+        pytest.param("another's", "damaged", marks=pytest.mark.slow),
+        pytest.param("missing", "object_missing", marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_manifest(bench: Bench, damage: str, code: str) -> None:
     job = bench.good_job()
@@ -256,13 +264,8 @@ def _another(bench: Bench) -> bytes:
     ("words", "field"),
     [
         (["source", "add", "../shop", "--dsn", "dbname=x"], "source_name"),
-        (["source", "add", "", "--dsn", "dbname=x"], "source_name"),
         (["repo", "add", "a b", "/tmp/never"], "repository_name"),
-        (["repo", "add", "x" * 64, "/tmp/never"], "repository_name"),
-        (["schedule", "add", "", "--source", "shop", "--preset", "daily"], "schedule_name"),
         (["schedule", "add", "a\nb", "--source", "shop", "--preset", "daily"], "schedule_name"),
-        (["schedule", "add", "n", "--source", "shop", "--cron", "every day"], "cron_expression"),
-        (["schedule", "add", "n", "--source", "shop", "--preset", "daily", "--timezone", "Mars/X"], "timezone"),
         (["schedule", "add", "n", "--source", "shop", "--preset", "daily", "--email", "a@b"], "notification_emails"),
     ],
 )

@@ -12,18 +12,21 @@ from uuid import UUID
 
 from tui_backup import __version__
 from tui_backup.agent.places import open_repository, password_file
-from tui_backup.agent.records import failure_columns
+from tui_backup.agent.records import failure_columns, patiently
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.engine.logical.backup import BackupRequest, backup_database
 from tui_backup.errors import AgentLostError, ObjectMissingError, TuiBackupError
 from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest
 from tui_backup.repository.holds import release_holds
 from tui_backup.repository.keys import manifest_key
-from tui_backup.repository.manifests import read_manifest
+from tui_backup.repository.manifests import finished_earlier
 from tui_backup.repository.run import backup_run
 from tui_backup.repository.store import Store
 
 log = logging.getLogger(__name__)
+
+_CATALOG_PATIENCE_S = 300.0
+"""How long a backup that has read everything waits for a catalog that is away, rather than begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,10 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
     tenant: UUID = job["tenant_id"]
     if run.claim.was_interrupted:
         release_holds(store, tenant, job["id"])
-    if store.stat(manifest_key(tenant, job["id"])):
+    if finished := finished_earlier(store, tenant, job["id"]):
         # an earlier attempt died after its manifest, before it could say so: that backup is complete
         log.info("%s: adopting the backup that an earlier attempt finished", job["id"])
-        return _Read(read_manifest(store, tenant, job["id"]).contents, 0, 0, 0)
+        return _Read(finished.contents, 0, 0, 0)
     bin_dir = run.config.settings.tools.bin_dir
     with backup_run(
         store, tenant, job["id"], source["source_name"], stop=run.stop, level=agent.compression_level
@@ -91,7 +94,8 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
         read = _Read(contents, stats.bytes_stored, stats.blobs_new, stats.blobs_reused)
         manifest = _manifest(run, source["source_name"], read, job)
         # the one moment that makes a backup exist: nobody else may have taken the run over
-        run.wait_for(run.records.check_current(run.claim))
+        check = patiently(lambda: run.records.check_current(run.claim), _CATALOG_PATIENCE_S)
+        run.wait_for(check, _CATALOG_PATIENCE_S + 30)
         writing.finish(manifest)
     return read
 

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from tui_backup.agent.places import open_repository
 from tui_backup.agent.records import Records, patiently
 from tui_backup.agent.runs import Runner
-from tui_backup.errors import TuiBackupError
+from tui_backup.errors import CatalogUnavailableError, TuiBackupError
 from tui_backup.repository.sweep import delete_backup
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ async def delete_backup_files(runner: Runner, job_id: UUID) -> None:
         return
     try:
         freed = await _delete_files(records, job)
+    except CatalogUnavailableError:
+        raise
     except TuiBackupError as exc:
         log.warning("deleting %s: %s", job_id, exc.message)
         await _tell(records, job_id, exc.to_json())
@@ -46,7 +48,7 @@ async def delete_backup_files(runner: Runner, job_id: UUID) -> None:
 
 
 async def _delete_files(records: Records, job: Mapping[str, Any]) -> int:
-    if job["storage_path"] is None:
+    if job["started_at"] is None and job["storage_path"] is None:
         return 0
     repository = await records.row("repositories", job["repository_id"])
 
@@ -57,7 +59,14 @@ async def _delete_files(records: Records, job: Mapping[str, Any]) -> int:
         finally:
             store.close()
 
-    return await asyncio.to_thread(delete)
+    try:
+        return await asyncio.to_thread(delete)
+    except TuiBackupError as exc:
+        if job["status"] == "completed":
+            raise
+        # as far as anybody knows nothing of it is there; its row must not stay for want of the repository
+        log.warning("deleting the failed job %s: %s", job["id"], exc.message)
+        return 0
 
 
 async def _drop_row(records: Records, job_id: UUID) -> None:
@@ -65,7 +74,8 @@ async def _drop_row(records: Records, job_id: UUID) -> None:
     async with records.transaction() as conn:
         await conn.execute("DELETE FROM tui_backup.backup_verifications WHERE backup_job_id = %s", [job_id])
         await conn.execute(
-            "UPDATE tui_backup.backup_jobs SET deleted_at = now(), metadata = metadata - 'delete_error' WHERE id = %s",
+            "UPDATE tui_backup.backup_jobs SET deleted_at = now(),"
+            " metadata = metadata - '{delete_error,delete_requested}'::text[] WHERE id = %s",
             [job_id],
         )
         await conn.execute(
@@ -79,6 +89,6 @@ async def _drop_row(records: Records, job_id: UUID) -> None:
 
 async def _tell(records: Records, job_id: UUID, error: Mapping[str, Any]) -> None:
     await records.query(
-        "UPDATE tui_backup.backup_jobs SET metadata = metadata || %(why)s WHERE id = %(id)s",
+        "UPDATE tui_backup.backup_jobs SET metadata = (metadata - 'delete_requested') || %(why)s WHERE id = %(id)s",
         {"id": job_id, "why": Jsonb({"delete_error": dict(error)})},
     )

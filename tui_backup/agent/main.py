@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import procrastinate
 import psycopg
@@ -82,6 +83,14 @@ def _own_temporary_folder(config: Config) -> None:
     tempfile.tempdir = str(folder)
 
 
+def executor_threads(concurrency: int) -> int:
+    """One for each run, one for what it asks meanwhile, and room for name look-ups and errands.
+
+    Python's own default is a handful on a small machine: more runs than that would keep heartbeats and cancels waiting.
+    """
+    return 2 * concurrency + 16
+
+
 class _Agent:
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -90,6 +99,8 @@ class _Agent:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        threads = executor_threads(self._config.settings.agent.concurrency)
+        loop.set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="agent"))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         tries = 0

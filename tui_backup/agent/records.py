@@ -53,16 +53,17 @@ class Claim:
     @property
     def application_name(self) -> str:
         """Marks this attempt's sessions on source and target servers."""
-        return _application_name(self.token)
+        return application_name(self.token)
 
     @property
     def lost_application_name(self) -> str | None:
         """Marks the sessions of the attempt before, whose agent died."""
         before: UUID | None = self.row["token_before"]
-        return _application_name(before) if before else None
+        return application_name(before) if before else None
 
 
-def _application_name(token: UUID) -> str:
+def application_name(token: UUID) -> str:
+    """Marks the sessions of an attempt."""
     return f"tui-backup {token.hex[:16]}"
 
 
@@ -139,8 +140,8 @@ class Records:
             sql.SQL(
                 "WITH before AS ("
                 "  SELECT r.id, r.status, r.attempt_token FROM tui_backup.{table} r"
-                "   WHERE r.id = %(id)s AND NOT r.cancel_requested"
-                "     AND (r.status = 'pending'"
+                "   WHERE r.id = %(id)s"
+                "     AND ((r.status = 'pending' AND NOT r.cancel_requested)"
                 "          OR (r.status = 'running' AND NOT EXISTS ("
                 "                SELECT FROM tui_backup.agents a WHERE a.id = r.agent_id AND a.stopped_at IS NULL"
                 "                   AND a.id <> %(agent)s AND a.heartbeat_at > now() - %(silence)s * interval '1 s')))"
@@ -156,21 +157,25 @@ class Records:
             return None
         return Claim(subject, rows[0], token, rows[0]["status_before"] == "running")
 
-    async def check_current(self, claim: Claim) -> None:
+    async def check_current(self, claim: Claim) -> bool:
         """Make sure that this attempt still owns the run.
+
+        Returns:
+            Whether a member has asked to cancel it.
 
         Raises:
             FencedError: it does not.
         """
         rows = await self._run(
             sql.SQL(
-                "SELECT 1 FROM tui_backup.{table} r WHERE r.id = %(id)s AND r.attempt_token = %(token)s"
-                " AND r.status = 'running'"
+                "SELECT r.cancel_requested FROM tui_backup.{table} r"
+                " WHERE r.id = %(id)s AND r.attempt_token = %(token)s AND r.status = 'running'"
             ).format(table=sql.Identifier(claim.subject)),
             {"id": claim.id, "token": claim.token},
         )
         if not rows:
             raise FencedError("Another agent has taken this run over.")
+        return bool(rows[0]["cancel_requested"])
 
     async def update(self, claim: Claim, values: Mapping[str, Any]) -> None:
         """Write columns of a run that this attempt owns; dicts and :class:`JsonList` become JSONB.
@@ -192,13 +197,30 @@ class Records:
             raise FencedError("Another agent has taken this run over; this one wrote nothing.")
 
     async def finish(self, claim: Claim, values: Mapping[str, Any]) -> None:
-        """Write a run's last word; waits for a catalog that is away, and clears the progress."""
+        """Write a run's last word; waits for a catalog that is away, and clears the progress.
+
+        Raises:
+            FencedError: another attempt owns the run by now.
+        """
+        written = False
 
         async def write() -> None:
-            await self.update(claim, values)
+            nonlocal written
+            try:
+                if not written:
+                    await self.update(claim, values)
+            except FencedError:
+                # an answer that was lost with the line: the word had been written
+                if not await self._has_said(claim, values):
+                    raise
+            written = True
             await self._run("DELETE FROM tui_backup.progress WHERE subject_id = %(id)s", {"id": claim.id})
 
         await patiently(write)
+
+    async def _has_said(self, claim: Claim, values: Mapping[str, Any]) -> bool:
+        row = await self.row(claim.subject, claim.id)
+        return row is not None and row["attempt_token"] == claim.token and row["status"] == values.get("status")
 
     async def write_progress(self, claim: Claim, progress: Progress) -> None:
         """Publish how far a run is."""
@@ -243,7 +265,7 @@ class Records:
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as exc:
             raise CatalogUnavailableError(f"The catalog does not answer: {exc}".strip()) from exc
 
-    async def query(self, query: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def query(self, query: str | sql.Composed, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Run one statement of the agent's own."""
         return await self._run(query, params)
 

@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from tui_backup.agent.places import OpenBackup, open_backup, password_file
-from tui_backup.agent.records import failure_columns
+from tui_backup.agent.records import failure_columns, patiently
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.agent.safety_backup import make_safety_backup
+from tui_backup.agent.settle import settle, target_of, unsettled, work_name
 from tui_backup.engine.logical.backup import default_workers
-from tui_backup.engine.logical.createdb import drop_unfinished
 from tui_backup.engine.logical.inplace import restore_in_place
 from tui_backup.engine.logical.restore import restore_database
 from tui_backup.engine.logical.result import RestoreResult
 from tui_backup.engine.logical.sideschema import restore_side_schema
-from tui_backup.engine.logical.swap import SwapRecord, SwapState, inspect_swap, record_swap, reopen_live, swap_databases
+from tui_backup.engine.logical.swap import record_swap, swap_databases
 from tui_backup.engine.logical.target import Target
-from tui_backup.errors import AgentLostError, NotFoundError, TuiBackupError
+from tui_backup.errors import AgentLostError, CatalogUnavailableError, NotFoundError, TuiBackupError
 from tui_backup.model import ProgressReport, RestoreRequest, RestoreTarget, StopFlag
 
 log = logging.getLogger(__name__)
+
+_NOTE_PATIENCE_S = 60.0
+"""How long a restore waits, with its work done and its locks held, for a catalog that is away."""
 
 _BROUGHT_BACK = (RestoreTarget.NEW_DATABASE, RestoreTarget.SWAP)
 
@@ -49,19 +52,44 @@ async def run_restore(run: Run) -> Mapping[str, Any]:
         safety = await make_safety_backup(run, source, repository, request.tables or job["chosen_tables"])
         await run.records.update(run.claim, {"safety_job_id": safety})
         run.counter.restart("restoring")
+    if request.target is RestoreTarget.SWAP:
+        # before hours of work: without a live database there is nothing to swap with
+        await run.in_thread(lambda: _database_of(_target(run, source)))
     result = await run.in_thread(lambda: _restore(run, request, job, repository, source))
     columns: dict[str, Any] = {
-        "tables_restored": result.tables_restored,
-        "rows_restored": result.rows_restored,
+        **_facts(job, result),
         "target_database": result.database,
-        "restore_point": datetime.fromisoformat(job["metadata"]["snapshot_at"]),
         "metadata": {**row["metadata"], **result.to_json()},
     }
     if request.target is RestoreTarget.SWAP:
-        columns |= await _swap(run, source, row, result)
+        columns |= await _swap(run, source, result)
     if request.target in _BROUGHT_BACK and not request.tables and result.compare and result.compare.identical:
-        await _record_proof(run, job, result)
+        try:
+            await _record_proof(run, job, result)
+        except CatalogUnavailableError as exc:
+            # the restore has happened: it must not be called failed for want of a second row about it
+            log.warning("%s: its proof could not be recorded: %s", run.claim.id, exc.message)
     return columns
+
+
+def _facts(job: Mapping[str, Any], result: RestoreResult) -> dict[str, Any]:
+    return {
+        "tables_restored": result.tables_restored,
+        "rows_restored": result.rows_restored,
+        "restore_point": datetime.fromisoformat(job["metadata"]["snapshot_at"]),
+    }
+
+
+def _note(run: Run, job: Mapping[str, Any], result: RestoreResult, **notes: Any) -> None:
+    """Write down, from the restore's thread, what is about to happen, so that somebody else can ask whether it has.
+
+    Raises:
+        FencedError: another agent owns the restore by now; nothing may happen.
+    """
+    metadata = {**run.claim.row["metadata"], **result.to_json(), **notes}
+    columns = {**_facts(job, result), "metadata": metadata}
+    run.wait_for(patiently(lambda: run.records.update(run.claim, columns), _NOTE_PATIENCE_S), _NOTE_PATIENCE_S + 30)
+    run.claim.row["metadata"] = metadata
 
 
 async def _record_proof(run: Run, job: Mapping[str, Any], result: RestoreResult) -> None:
@@ -106,15 +134,27 @@ def _restore(
 ) -> RestoreResult:
     with open_backup(job, repository) as backup:
         if request.target in _BROUGHT_BACK:
-            return _into_database(run, request, backup, source)
+            return _into_database(run, request, job, backup, source)
         contents, reader = backup.manifest.contents, backup.reader
         if request.target is RestoreTarget.SIDE_SCHEMA:
             return restore_side_schema(
-                request, contents, reader, source["conninfo"], restore_id=run.claim.id, **_session(run, source)
+                request,
+                contents,
+                reader,
+                source["conninfo"],
+                restore_id=run.claim.id,
+                before_commit=lambda result, xid: _note(run, job, result, transaction=xid),
+                **_session(run, source),
             )
         lock_timeout_s = run.config.settings.agent.lock_timeout_seconds
         return restore_in_place(
-            request, contents, reader, source["conninfo"], lock_timeout_s=lock_timeout_s, **_session(run, source)
+            request,
+            contents,
+            reader,
+            source["conninfo"],
+            lock_timeout_s=lock_timeout_s,
+            before_commit=lambda result, xid: _note(run, job, result, transaction=xid),
+            **_session(run, source),
         )
 
 
@@ -137,7 +177,9 @@ def _session(run: Run, source: Mapping[str, Any]) -> _Session:
     }
 
 
-def _into_database(run: Run, request: RestoreRequest, backup: OpenBackup, source: Mapping[str, Any]) -> RestoreResult:
+def _into_database(
+    run: Run, request: RestoreRequest, job: Mapping[str, Any], backup: OpenBackup, source: Mapping[str, Any]
+) -> RestoreResult:
     bin_dir = run.config.settings.tools.bin_dir
     return restore_database(
         request,
@@ -145,30 +187,24 @@ def _into_database(run: Run, request: RestoreRequest, backup: OpenBackup, source
         backup.reader,
         source["conninfo"],
         restore_id=run.claim.id,
-        work_name=_work_name(run),
+        work_name=work_name(run.claim.id),
         tools_dir=Path(bin_dir) if bin_dir else None,
+        before_finish=lambda result: _note(run, job, result, made=result.database_oid),
         **_session(run, source),
     )
 
 
-def _work_name(run: Run) -> str:
-    """The new database's name while it is in the making; no two restores share it, so a rescue may drop it."""
-    return f"tui_backup_restore_{run.claim.id.hex[:12]}"
-
-
 def _target(run: Run, source: Mapping[str, Any]) -> Target:
-    return Target(source["conninfo"], password_file(run.config, source), run.claim.application_name)
+    return target_of(run.config, source, run.claim.application_name)
 
 
-async def _swap(
-    run: Run, source: Mapping[str, Any], row: Mapping[str, Any], result: RestoreResult
-) -> Mapping[str, Any]:
+async def _swap(run: Run, source: Mapping[str, Any], result: RestoreResult) -> Mapping[str, Any]:
     """Record what will be exchanged, exchange it, and say how it can be undone."""
     run.counter.restart("swapping")
     target = _target(run, source)
     live = await run.in_thread(lambda: _database_of(target))
     record = await run.in_thread(lambda: record_swap(target, live=live, new=result.database, at=datetime.now(UTC)))
-    metadata = {**row["metadata"], **result.to_json(), "swap": record.to_json()}
+    metadata = {**run.claim.row["metadata"], **result.to_json(), "swap": record.to_json()}
     # recorded before the first rename: whoever takes over can tell from the oids where it stands
     await run.records.update(run.claim, {"metadata": metadata})
     run.claim.row["metadata"] = metadata
@@ -186,36 +222,30 @@ def _database_of(target: Target) -> str:
 
 
 async def clean_up_restore(run: Run, error: TuiBackupError) -> Mapping[str, Any]:
-    """What the engine undid, as columns; and a swap that had not happened leaves no new database behind."""
+    """What the engine undid, as columns; where its word is not enough the target is asked."""
     row = run.claim.row
     columns: dict[str, Any] = {}
     if error.details.get("rollback_executed"):
         columns |= {"rollback_executed": True, "rollback_at": datetime.now(UTC)}
-    if "swap" in row["metadata"]:
-        columns |= await _settle_swap(run)
-    return columns
-
-
-async def _settle_swap(run: Run) -> dict[str, Any]:
-    """After an error around the renames: say truthfully which side of them we are on."""
-    row = run.claim.row
+    begun = any(note in row["metadata"] for note in ("made", "swap", "transaction"))
+    if not (begun or run.claim.was_interrupted or "left_over" in error.details):
+        return columns
     source = await run.records.row("sources", row["target_source_id"])
     if source is None:
-        return {}
-    record = SwapRecord.from_json(row["metadata"]["swap"])
-    target = _target(run, source)
-    state = await asyncio.to_thread(lambda: inspect_swap(target, record))
-    if state is SwapState.SWAPPED:
-        return {"undo_state": "kept"}
-    await asyncio.to_thread(lambda: reopen_live(target, record))
-    await asyncio.to_thread(lambda: drop_unfinished(target, run.claim.id, work_name=_work_name(run)))
-    return {"rollback_executed": True, "rollback_at": datetime.now(UTC)}
+        return columns
+    lost = run.claim.lost_application_name
+    try:
+        # not in the run's thread: that one has been told to stop
+        return columns | await asyncio.to_thread(settle, _target(run, source), row, lost)
+    except TuiBackupError as exc:
+        log.warning("%s: the target cannot be asked how it ended: %s", run.claim.id, exc.message)
+        return columns | {"metadata": unsettled(row, exc, lost)}
 
 
 async def take_over_restore(run: Run) -> Mapping[str, Any] | None:
     """After the death of its agent a restore is put back, not repeated: a person decides again.
 
-    A swap whose renames were done is complete, and is recorded as such.
+    What had happened before the agent died is complete, and is recorded as such.
     """
     row = run.claim.row
     source = await run.records.row("sources", row["target_source_id"])
@@ -225,27 +255,16 @@ async def take_over_restore(run: Run) -> Mapping[str, Any] | None:
     )
     if source is None:
         return {"status": "failed", **failure_columns(lost)}
-    target = _target(run, source)
-    if "swap" in row["metadata"]:
-        record = SwapRecord.from_json(row["metadata"]["swap"])
-        if await run.in_thread(lambda: inspect_swap(target, record)) is SwapState.SWAPPED:
-            return {"target_database": record.live, "undo_state": "kept"}
-        # the agent may have died after it had closed the live database and before the renames
-        await run.in_thread(lambda: reopen_live(target, record))
-    await run.in_thread(
-        lambda: drop_unfinished(
-            target,
-            run.claim.id,
-            session_name=run.claim.lost_application_name,
-            work_name=_work_name(run),
+    name = run.claim.lost_application_name
+    try:
+        columns = await run.in_thread(lambda: settle(_target(run, source), row, name))
+    except TuiBackupError as exc:
+        unknown = AgentLostError(
+            "The agent that ran this restore is gone, and its target cannot be looked at.",
+            hint=f"It is looked at again until it answers. It says: {exc.message}",
         )
-    )
-    return {
-        "status": "failed",
-        **failure_columns(lost),
-        "rollback_executed": True,
-        "rollback_at": datetime.now(UTC),
-    }
+        return {"status": "failed", **failure_columns(unknown), "metadata": unsettled(row, exc, name)}
+    return columns if "status" in columns else {"status": "failed", **failure_columns(lost), **columns}
 
 
 RESTORE = Procedure(

@@ -90,7 +90,10 @@ class Run:
             elif (failure := future.exception()) is None:
                 # it was done before it saw the flag: that counts
                 return future.result()
-            elif not isinstance(failure, TuiBackupError):
+            elif isinstance(failure, TuiBackupError):
+                # it knows what it has undone
+                raise failure from None
+            else:
                 log.error("while stopping %s", self.claim.id, exc_info=failure)
             raise
 
@@ -134,6 +137,7 @@ class LiveRuns:
 
     def __init__(self) -> None:
         self._runs: dict[UUID, Run | None] = {}
+        self._subjects: set[UUID] = set()
 
     @property
     def tokens(self) -> list[UUID]:
@@ -149,6 +153,19 @@ class LiveRuns:
         finally:
             del self._runs[token]
 
+    def works_on(self, subject_id: UUID) -> bool:
+        """Whether a task about this subject is under way here."""
+        return subject_id in self._subjects
+
+    @contextlib.contextmanager
+    def working_on(self, subject_id: UUID) -> Generator[None]:
+        """Note a task's subject while it is under way."""
+        self._subjects.add(subject_id)
+        try:
+            yield
+        finally:
+            self._subjects.discard(subject_id)
+
     def add(self, run: Run) -> None:
         """The claim succeeded."""
         self._runs[run.claim.token] = run
@@ -156,17 +173,13 @@ class LiveRuns:
     def _present(self) -> list[Run]:
         return [run for run in self._runs.values() if run is not None]
 
-    def stop_all(self, reason: TuiBackupError) -> int:
-        """Stop every run with the reason; returns how many there were."""
-        for run in self._present():
-            run.stop.set(reason)
-        return len(self._runs)
-
     async def check_all(self) -> None:
-        """Stop each run whose attempt is no longer the current one."""
+        """Stop each run whose attempt is no longer the current one, or that a member has asked to cancel."""
         for run in self._present():
             try:
-                await run.records.check_current(run.claim)
+                # the queue tells of a cancel sooner, but only while the run has its place in it
+                if await run.records.check_current(run.claim):
+                    run.stop.set(CancelledError("Cancelled by a member."))
             except FencedError as exc:
                 log.warning("%s was taken over by another agent", run.claim.id)
                 run.stop.set(exc)
@@ -182,8 +195,12 @@ class Runner:
 
     async def carry_out(self, context: JobContext, procedure: Procedure, subject_id: UUID) -> None:
         """Claim a subject, run the procedure's body, and write how it ended."""
+        if self.live.works_on(subject_id):
+            # this process was asleep, and another agent has put its work back into the queue
+            log.warning("%s %s is under way here already", procedure.subject, subject_id)
+            return
         token = uuid4()
-        with self.live.expected(token):
+        with self.live.working_on(subject_id), self.live.expected(token):
             claim = await self.records.claim(procedure.subject, subject_id, token)
             if claim is None:
                 log.info("%s %s: nothing to do", procedure.subject, subject_id)
@@ -205,13 +222,14 @@ class Runner:
             columns = await _cancellable(work, run, context)
         except TuiBackupError as exc:
             error = exc if not run.stop.is_set else _as_typed(run.stop.reason, exc)
+            error.details.update({key: value for key, value in exc.details.items() if key in _UNDONE})
         except Exception as exc:
             # the boundary: an unknown failure is logged whole and ends this run, not the agent
             log.exception("%s: unexpected", run.claim.id)
             hint = f"See {run.config.agent_log}: this is a bug, please report it."
             error = WorkFailedError(f"Unexpected {type(exc).__name__}.", hint=hint)
         else:
-            await self.records.finish(run.claim, {**self._final(run, "completed"), **columns})
+            await _to_its_end(self.records.finish(run.claim, {**self._final(run, "completed"), **columns}))
             log.info("%s: ended in %s s", run.claim.id, run.seconds)
             return
         if isinstance(error, FencedError):
@@ -223,30 +241,43 @@ class Runner:
         if run.claim.was_interrupted:
             log.warning("%s: its agent is gone, taking over", run.claim.id)
             final = await procedure.on_interrupted(run)
+            cancelled = CancelledError("Cancelled by a member; its agent was gone.")
+            if final is None and run.claim.row["cancel_requested"]:
+                raise cancelled
+            if final is not None and final.get("status") == "failed" and run.claim.row["cancel_requested"]:
+                return {**final, "status": "cancelled", **failure_columns(cancelled)}
             if final is not None:
                 return final
         return await procedure.body(run)
 
     async def _end_badly(self, run: Run, error: TuiBackupError, procedure: Procedure) -> None:
-        extra = dict(await procedure.on_failure(run, error))
+        extra = dict(await _to_its_end(self._clean_up(run, error, procedure)))
         may_retry = procedure.may_retry
         tries_left = run.claim.row.get("retry_count", 0) < run.config.settings.agent.max_retries
         log.warning("%s: %s: %s", run.claim.id, error.code, error.message)
         if isinstance(error, AgentStoppingError) and may_retry:
-            await self.records.finish(run.claim, {**extra, "status": "pending", "started_at": None})
+            await _to_its_end(self.records.finish(run.claim, {**extra, "status": "pending", "started_at": None}))
             raise RetryLater(0)
         if error.retryable and may_retry and tries_left and not isinstance(error, CancelledError):
             tried = int(run.claim.row["retry_count"])
             metadata = {**run.claim.row["metadata"], **extra.pop("metadata", {}), "last_error": error.to_json()}
-            await self.records.finish(
-                run.claim,
-                {**extra, "status": "pending", "started_at": None, "retry_count": tried + 1, "metadata": metadata},
-            )
+            columns = {"status": "pending", "started_at": None, "retry_count": tried + 1, "metadata": metadata}
+            await _to_its_end(self.records.finish(run.claim, {**extra, **columns}))
             raise RetryLater(_BACKOFF_S[min(tried, len(_BACKOFF_S) - 1)])
         status = "cancelled" if isinstance(error, CancelledError) else "failed"
-        await self.records.finish(run.claim, {**self._final(run, status), **failure_columns(error), **extra})
+        columns = {**self._final(run, status), **failure_columns(error), **extra}
+        await _to_its_end(self.records.finish(run.claim, columns))
         if status == "cancelled":
             raise JobAborted
+
+    @staticmethod
+    async def _clean_up(run: Run, error: TuiBackupError, procedure: Procedure) -> Mapping[str, Any]:
+        try:
+            return await procedure.on_failure(run, error)
+        except Exception:
+            # the boundary: whatever becomes of the cleaning up, the row must say that the run has ended, and why
+            log.exception("%s: cleaning up failed", run.claim.id)
+            return {}
 
     @staticmethod
     def _final(run: Run, status: str) -> dict[str, Any]:
@@ -255,6 +286,21 @@ class Runner:
             columns["duration_seconds"] = run.seconds
         return columns
 
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not be left half done (it bounds itself), also when this task is cancelled meanwhile.
+
+    What cancelled us wanted the run to end, and this is its end; so the cancellation is answered by it.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    return task.result()
+
+
+_UNDONE = ("rollback_executed", "rollback_at", "rollback_error", "left_over")
+"""Details by which an engine says what it has taken back; they are kept whatever the reason for the end is."""
 
 _NOW = "now"
 """PostgreSQL reads the text ``now`` as the time of the transaction, by the catalog's clock."""
@@ -271,9 +317,14 @@ async def _cancellable(work: asyncio.Future[Mapping[str, Any]], run: Run, contex
             run.stop.set(AgentStoppingError("The agent was asked to stop."))
         work.cancel()
         try:
-            return await work
+            # another cancel (the agent stops, too) must not tear us away from a thread that is cleaning up
+            return await _to_its_end(_await(work))
         except asyncio.CancelledError:
             raise run.stop.reason or AgentStoppingError("The agent was asked to stop.") from None
+
+
+async def _await(work: asyncio.Future[T]) -> T:
+    return await work
 
 
 def _as_typed(reason: BaseException | None, fallback: TuiBackupError) -> TuiBackupError:

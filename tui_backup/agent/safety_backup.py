@@ -58,6 +58,7 @@ async def make_safety_backup(
     inner.counter, inner.stop = run.counter, run.stop
     try:
         with run.live.expected(token):
+            run.live.add(inner)
             columns = await run_backup(inner)
     except asyncio.CancelledError:
         await asyncio.shield(_end(inner, "cancelled", CancelledError("Cancelled together with its restore.")))

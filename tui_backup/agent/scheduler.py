@@ -56,7 +56,15 @@ async def fire_due(records: Records) -> int:
             row = await (await conn.execute(_DUE)).fetchone()
             if row is None:
                 return fired
-            fired += await _fire(conn, row)
+            try:
+                async with conn.transaction():
+                    fired += await _fire(conn, row)
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                raise
+            except Exception as exc:
+                # the boundary: one schedule that cannot be fired must not end the agent, nor keep the others waiting
+                log.exception("schedule %s cannot be fired", row["id"])
+                await _disable(conn, row, f"Unexpected {type(exc).__name__} when it was due.")
 
 
 async def _fire(conn: psycopg.AsyncConnection[dict[str, Any]], row: dict[str, Any]) -> int:
@@ -67,11 +75,7 @@ async def _fire(conn: psycopg.AsyncConnection[dict[str, Any]], row: dict[str, An
     except TuiBackupError as exc:
         # an expression or zone that was fine once (a zone can vanish from tzdata): stop it where people see it
         log.error("schedule %s cannot be computed: %s", row["id"], exc.message)
-        await conn.execute(
-            "UPDATE tui_backup.backup_schedules SET is_enabled = false, next_run_at = NULL, last_run_status = 'failed',"
-            " metadata = metadata || %(why)s WHERE id = %(id)s",
-            {"id": row["id"], "why": Jsonb({"disabled_because": exc.message})},
-        )
+        await _disable(conn, row, exc.message)
         return 0
     status: str | None = None
     if due is not None:
@@ -80,9 +84,17 @@ async def _fire(conn: psycopg.AsyncConnection[dict[str, Any]], row: dict[str, An
     return int(status == "pending")
 
 
+async def _disable(conn: psycopg.AsyncConnection[dict[str, Any]], row: dict[str, Any], why: str) -> None:
+    await conn.execute(
+        "UPDATE tui_backup.backup_schedules SET is_enabled = false, next_run_at = NULL, last_run_status = 'failed',"
+        " metadata = metadata || %(why)s WHERE id = %(id)s",
+        {"id": row["id"], "why": Jsonb({"disabled_because": why})},
+    )
+
+
 async def _insert_job(
     conn: psycopg.AsyncConnection[dict[str, Any]], row: dict[str, Any], due: datetime, *, late_s: float
-) -> str:
+) -> str | None:
     if row["into_repository"] is None:
         log.error("schedule %s: there is no repository", row["id"])
         return "failed"
@@ -90,7 +102,7 @@ async def _insert_job(
     if late_s > _LATE_AFTER_S:
         metadata["late_seconds"] = round(late_s)
         log.warning("schedule %s fires %d s late", row["schedule_name"], round(late_s))
-    await conn.execute(
+    inserted = await conn.execute(
         _INSERT,
         {
             "job_type": row["job_type"],
@@ -105,7 +117,8 @@ async def _insert_job(
             "created_by": row["created_by"],
         },
     )
-    return "pending"
+    # a time that has been fired before leaves the schedule's status as that job has left it
+    return "pending" if inserted.rowcount else None
 
 
 async def keep_firing(records: Records) -> None:

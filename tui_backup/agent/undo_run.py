@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,9 +15,9 @@ from psycopg.types.json import Jsonb
 from tui_backup.agent.places import password_file
 from tui_backup.agent.records import patiently
 from tui_backup.agent.runs import Runner
-from tui_backup.engine.logical.swap import SwapRecord, SwapState, finish_swap, inspect_swap, undo_swap
+from tui_backup.engine.logical.swap import SwapRecord, SwapState, finish_swap, inspect_swap, reopen_live, undo_swap
 from tui_backup.engine.logical.target import Target
-from tui_backup.errors import NotFoundError, TuiBackupError
+from tui_backup.errors import NotFoundError, TuiBackupError, WorkFailedError
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,11 @@ async def undo_or_finish(runner: Runner, restore_id: UUID) -> None:
     except TuiBackupError as exc:
         log.warning("restore %s: %s: %s", restore_id, row["undo_state"], exc.message)
         state, news = "kept", {"undo_error": exc.to_json()}
+    except Exception as exc:
+        # the boundary: a request that nobody answers would stand there for ever
+        log.exception("restore %s: %s: unexpected", restore_id, row["undo_state"])
+        error = WorkFailedError(f"Unexpected {type(exc).__name__}.", hint=f"See {runner.config.agent_log}.")
+        state, news = "kept", {"undo_error": error.to_json()}
     await patiently(
         lambda: records.query(
             "UPDATE tui_backup.backup_restore_logs SET undo_state = %(state)s,"
@@ -48,6 +54,16 @@ async def undo_or_finish(runner: Runner, restore_id: UUID) -> None:
 
 def _act(target: Target, row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     record = SwapRecord.from_json(row["metadata"]["swap"])
+    try:
+        return _done(target, record, row)
+    except TuiBackupError:
+        # the live database may have been closed for the renames, by us or by an agent that died at it
+        with contextlib.suppress(TuiBackupError):
+            reopen_live(target, record)
+        raise
+
+
+def _done(target: Target, record: SwapRecord, row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     now = datetime.now(UTC)
     where = inspect_swap(target, record)
     if row["undo_state"] == "undo_requested":

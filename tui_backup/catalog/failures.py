@@ -61,14 +61,14 @@ def catalog_error(exc: Exception) -> TuiBackupError:
         return _from_sqlstate(exc)
     said = _one_line(exc)
     if isinstance(exc, psycopg.DataError):
-        return ValidationError("value", said)
+        return ValidationError("value", f"{said}.")
     if _LOGIN_REFUSED.search(said):
-        return AuthenticationError(f"The catalog refused the login: {said}")
+        return AuthenticationError(f"The catalog refused the login: {said}.")
     if isinstance(exc, psycopg_pool.PoolTimeout):
         return CatalogUnavailableError("The catalog gave no connection within the time limit.")
     if isinstance(exc, psycopg.ProgrammingError):
         return ValidationError("dsn", "The catalog's connection string cannot be used.")
-    return CatalogUnavailableError(f"The catalog cannot be reached: {said}")
+    return CatalogUnavailableError(f"The catalog cannot be reached: {said}.")
 
 
 def _from_sqlstate(exc: psycopg.Error) -> TuiBackupError:
@@ -134,4 +134,4 @@ def _refusal(said: str) -> str:
 
 
 def _one_line(exc: Exception) -> str:
-    return " ".join(str(exc).split()) or type(exc).__name__
+    return " ".join(str(exc).split()).rstrip(".") or type(exc).__name__

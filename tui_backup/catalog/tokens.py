@@ -77,7 +77,7 @@ class TokenFile:
                 claims["tenant_id"] = str(UUID(str(tenant)))
         except ValueError as exc:
             raise AuthenticationError("The token names a user or tenant that is not a UUID.") from exc
-        self._expires = float(body["exp"]) + LEEWAY_S
+        self._expires = int(body["exp"]) + LEEWAY_S
         return claims
 
 

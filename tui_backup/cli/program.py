@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     output = Output(is_json="--json" in words)
     context = Context(output)
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(_ToLogFile(context))
     try:
         status = _dispatch(words, context)
         # a full disk or a closed pipe shows only now, and is no success
@@ -120,6 +123,10 @@ def _write_log(context: Context, error: Exception) -> str | None:
     """Keep the traceback where only the user can read it; nothing of it goes to the terminal."""
     import traceback
 
+    return _append_log(context, "".join(traceback.format_exception(error)))
+
+
+def _append_log(context: Context, text: str) -> str | None:
     from tui_backup.agent.logs import mask_secrets
 
     try:
@@ -127,8 +134,21 @@ def _write_log(context: Context, error: Exception) -> str | None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = folder / "command-line.log"
         log.touch(mode=0o600)
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(mask_secrets("".join(traceback.format_exception(error))) + "\n")
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(mask_secrets(text) + "\n")
     except (OSError, TuiBackupError):
         return None
     return str(log)
+
+
+class _ToLogFile(logging.Handler):
+    """Keeps warnings in the log: on stderr they would stand between the words, or the JSON, that belong there."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._context = context
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        _append_log(self._context, self.format(record))

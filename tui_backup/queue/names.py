@@ -16,4 +16,7 @@ DELETE = "tui_backup.delete"
 UNDO = "tui_backup.undo"
 """Undo or finish a restore, as its undo_state asks."""
 
-ALL = (BACKUP, RESTORE, VERIFY, DELETE, UNDO)
+SETTLE = "tui_backup.settle"
+"""Find out how a restore ended that could not say so itself."""
+
+ALL = (BACKUP, RESTORE, VERIFY, DELETE, UNDO, SETTLE)

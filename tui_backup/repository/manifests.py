@@ -70,6 +70,27 @@ def read_manifest(store: Store, tenant_id: UUID, job_id: UUID) -> Manifest:
     return decode_manifest(data, tenant_id=tenant_id, job_id=job_id)
 
 
+def finished_earlier(store: Store, tenant_id: UUID, job_id: UUID) -> Manifest | None:
+    """The manifest that an earlier attempt of a job wrote before it died, when everything it names is there.
+
+    One whose packs are not there counts for nothing (its put was answered late, and the run that thought it had failed
+    has taken its packs away); it is removed, so that the backup can be made.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
+    if store.stat(manifest_key(tenant_id, job_id)) is None:
+        return None
+    manifest = read_manifest(store, tenant_id, job_id)
+    try:
+        _require_packs(store, manifest)
+    except DamagedError as error:
+        _LOG.warning("the manifest of job %s is removed: %s", job_id, error.message)
+        store.delete(manifest_key(tenant_id, job_id))
+        return None
+    return manifest
+
+
 def list_manifests(store: Store, tenant_id: UUID) -> Iterator[ManifestEntry]:
     """A tenant's backups, by what is stored and not by what a catalog says."""
     for found in store.list(manifests_prefix(tenant_id)):

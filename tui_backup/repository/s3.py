@@ -23,6 +23,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _READ_BYTES = 256 * 1024
 _STALE_UPLOAD = timedelta(hours=24)
+_GREETING_S = 10.0
+_GREETINGS = 2
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
@@ -97,8 +100,7 @@ class S3Store:
         Raises:
             StorePublicError: the store says, or shows, that others may read it.
         """
-        with translated(self.location, "reach"):
-            self._client.head_bucket(Bucket=self._at.bucket)
+        self._greet()
         key = f"probe/{secrets.token_hex(16)}"
         try:
             self._probe(key)
@@ -334,6 +336,20 @@ class S3Store:
         finally:
             body.close()
         return bytes(data)
+
+    def _greet(self) -> None:
+        """Ask for the bucket, and give up sooner than with content: people wait for this answer."""
+        limits = replace(
+            self._limits,
+            read_timeout_s=min(self._limits.read_timeout_s, _GREETING_S),
+            attempts=min(self._limits.attempts, _GREETINGS),
+        )
+        client = make_client(self._at, limits)
+        try:
+            with translated(self.location, "reach"):
+                client.head_bucket(Bucket=self._at.bucket)
+        finally:
+            client.close()
 
     def _probe(self, key: str) -> None:
         text = secrets.token_bytes(64)

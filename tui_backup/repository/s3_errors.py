@@ -41,7 +41,10 @@ _NO_CREDENTIALS = {
     "SSOError",
     "TokenRetrievalError",
 }
-_CREDENTIALS_HINT = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in the location."
+_CREDENTIALS_HINT = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where the agent runs (then start it again), "
+    "or name a profile in the location."
+)
 # these are answers about one feature, not failures of the store
 _NOT_SUPPORTED = {"NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "501", "405", "XNotImplemented"}
 

@@ -53,7 +53,12 @@ def delete_backup(store: Store, tenant_id: UUID, job_id: UUID) -> Deletion:
         except (DamagedError, ObjectMissingError, RepositoryVersionError) as error:
             _LOG.warning("its packs are left to the next sweep: %s", error.message)
         store.delete(key)
-    swept = sweep(store, tenant_id, packs)
+    try:
+        swept = sweep(store, tenant_id, packs)
+    except TuiBackupError as error:
+        # the backup is gone, and whoever asked must hear that: its packs go with a later deletion
+        _LOG.warning("%d packs stay in %s: %s", len(packs), store.location, error.message)
+        swept = Deletion(kept_because=error.message)
     freed = there.size_bytes if there is not None else 0
     return Deletion(swept.bytes_freed + freed, swept.packs_deleted, swept.kept_because)
 
@@ -77,13 +82,14 @@ def sweep(store: Store, tenant_id: UUID, candidates: Collection[str] = ()) -> De
             return Deletion(kept_because=error.message)
         distrusted = distrusted_packs(store, tenant_id)
         bytes_freed = packs_deleted = 0
-        give_up_at = time.monotonic() + SWEEP_WORK_S
+        # by both clocks: the monotonic one stands still while a machine sleeps, and others go by the time of the day
+        give_up_at, give_up_time = time.monotonic() + SWEEP_WORK_S, time.time() + SWEEP_WORK_S
         for found in list(store.list(packs_prefix(tenant_id))):
             pack = found.key.rsplit("/", 1)[-1]
             old = now and found.modified_at and now - found.modified_at > ORPHAN_GRACE
             if pack in named or not (old or pack in candidates):
                 continue
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > give_up_at or time.time() > give_up_time:
                 return Deletion(bytes_freed, packs_deleted, "it took too long; the rest goes next time")
             store.delete(found.key)
             if pack in distrusted:

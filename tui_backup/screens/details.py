@@ -77,6 +77,10 @@ class DetailsScreen(DashboardScreen[None]):
         self.query_one("#error").display = False
         self.show_row()
 
+    def on_screen_resume(self) -> None:
+        """Seen again: what changed meanwhile."""
+        self.show_row()
+
     def show_row(self) -> None:
         """Show the row as it is now."""
         raise NotImplementedError

@@ -143,6 +143,13 @@ class MainScreen(JobActions, DashboardScreen[None]):
                 pane.show_state()
         self.show_bars()
 
+    def on_screen_resume(self) -> None:
+        """Seen again: what changed meanwhile."""
+        if self.is_mounted and not self.host.board.paused:
+            for pane in self.query(Pane):
+                pane.show_all()
+        self.show_bars()
+
     def on_tick(self, message: Tick) -> None:
         """A second has passed: elapsed times of running rows, and once a minute the ages of all."""
         if not self.host.board.paused:

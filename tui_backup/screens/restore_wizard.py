@@ -200,6 +200,10 @@ class RestoreWizard(Dialog[UUID]):
         elif self._step == 1 and message.subject == "jobs":
             self.query_one(BackupStep).refresh_rows()
 
+    def on_screen_resume(self) -> None:
+        """Seen again after a question: what changed meanwhile."""
+        self.query_one(ResultStep).show_log()
+
     def on_tick(self, message: Tick) -> None:
         """The elapsed time."""
         if self._step == RESULT:

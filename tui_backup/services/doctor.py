@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tui_backup.config import Config
@@ -19,7 +18,7 @@ from tui_backup.services.sources import get_sources, test_source
 
 OK, WARNING, REFUSED = "ok", "warning", "refused"
 _SOURCE_TIMEOUT_S = 30.0
-_NEWEST_SERVER = 14
+_OLDEST_SERVER = 14
 
 
 async def doctor(config: Config) -> list[PlanCheck]:
@@ -55,7 +54,7 @@ def _look_at_machine(config: Config) -> list[PlanCheck]:
 
     bin_dir = config.settings.tools.bin_dir
     try:
-        tools = find_tools(_NEWEST_SERVER, needs_tls=False, bin_dir=Path(bin_dir) if bin_dir else None)
+        tools = find_tools(_OLDEST_SERVER, needs_tls=False, bin_dir=Path(bin_dir) if bin_dir else None)
         tls = "" if tools.has_tls else " They have no TLS: install postgresql-client for servers that demand it."
         level = OK if tools.has_tls else WARNING
         checks.append(PlanCheck("client tools", level, f"pg_dump {tools.version} in {tools.bin_dir}.{tls}"))
@@ -127,10 +126,9 @@ async def _agent(session: Session) -> PlanCheck:
 
 
 async def _source(session: Session, name: str) -> PlanCheck:
-    look: Callable[[], Awaitable[PlanCheck]] = lambda: _tested(session, name)  # noqa: E731
     try:
         async with asyncio.timeout(_SOURCE_TIMEOUT_S):
-            return await look()
+            return await _tested(session, name)
     except TimeoutError:
         return PlanCheck(f"source {name}", REFUSED, f"No answer within {_SOURCE_TIMEOUT_S:.0f} s.")
     except TuiBackupError as exc:

@@ -163,6 +163,21 @@ class Installation:
             cursor = conn.execute(query, params)
             return cursor.fetchall() if cursor.description else []
 
+    def queue(self, query: str, params: Mapping[str, Any] | None = None) -> None:
+        """Change the queue's tables, whose triggers need their schema in the search path."""
+        with self.connect() as conn:
+            conn.execute("SET search_path = tui_backup_queue")
+            conn.execute(query.encode(), params)
+
+    def age(self, table: str, row_id: UUID) -> None:
+        """Let a row look as if it had not changed for a minute."""
+        with self.connect() as conn:
+            conn.execute("SET session_replication_role = replica")
+            conn.execute(
+                f"UPDATE tui_backup.{table} SET updated_at = now() - interval '1 minute' WHERE id = %s".encode(),
+                [row_id],
+            )
+
     def backup(self, **columns: Any) -> UUID:
         """Ask for a backup."""
         values = {

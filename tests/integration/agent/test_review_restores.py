@@ -1,4 +1,4 @@
-"""What an agent's death, an unreachable target or a late cancel leaves of a restore: the row tells what really happened.
+"""What a dead agent, an unreachable target or a late cancel leaves of a restore: the row tells what happened.
 
 Dead agents are played by rows that say 'running' with nobody behind them, at each point at which an agent can die.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -106,6 +107,7 @@ def test_a_swap_that_a_reader_called_lost_is_put_back_when_an_agent_returns(
     installation.stop_agents()
     log, work = _half_swapped(installation, job, made)
     assert installation.as_admin("SELECT tui_backup.mark_lost()") == [(1,)]
+    installation.age(LOGS, log)
     assert installation.row(LOGS, log)["status"] == "failed"
     installation.start_agent()
     installation.wait(lambda: _is_open(installation.server, installation.source_database), 30)
@@ -126,6 +128,7 @@ def test_a_swap_that_was_done_is_completed_even_after_a_reader_called_it_lost(
     installation.stop_agents()
     _die(installation, log["id"], undo_state="none")
     assert installation.as_admin("SELECT tui_backup.mark_lost()") == [(1,)]
+    installation.age(LOGS, log["id"])
     installation.start_agent()
     installation.wait(lambda: installation.row(LOGS, log["id"])["undo_state"] == "kept", 30)
     row = installation.row(LOGS, log["id"])
@@ -156,6 +159,7 @@ def test_a_finished_new_database_is_not_called_taken_back(installation: Installa
     assert (row["status"], row["rollback_executed"]) == ("completed", False), row
 
 
+@pytest.mark.slow
 def test_a_target_that_is_gone_does_not_keep_a_restore_running(installation: Installation, made: list[str]) -> None:
     job = _backed_up(installation)
     conninfo = installation.source_conninfo()
@@ -197,6 +201,7 @@ def test_an_undo_that_lost_its_place_in_the_queue_is_still_done(
         f"UPDATE tui_backup.{LOGS} SET undo_state = %(s)s WHERE id = %(id)s",
         {"s": f"{goal}_requested", "id": log["id"]},
     )
+    installation.age(LOGS, log["id"])
     ended = {"undo": "undone", "finish": "finished"}[goal]
     installation.wait(lambda: installation.row(LOGS, log["id"])["undo_state"] == ended, 30)
     undone = installation.row(LOGS, log["id"])["metadata"]["swap"]["undone"]
@@ -211,7 +216,7 @@ def test_a_restore_does_not_wait_for_a_backup_that_waits_to_be_tried_again(
     # a backup in its backoff holds the source's place in the queue
     other = installation.backup()
     installation.finished("backup_jobs", other)
-    installation.query(
+    installation.queue(
         "INSERT INTO tui_backup_queue.procrastinate_jobs (queue_name, task_name, lock, args, scheduled_at)"
         " VALUES ('default', 'tui_backup.backup', %(lock)s, %(args)s, now() + interval '300 s')",
         {"lock": f"source:{installation.source_id}", "args": Jsonb({"subject_id": str(other)})},
@@ -221,3 +226,23 @@ def test_a_restore_does_not_wait_for_a_backup_that_waits_to_be_tried_again(
     row = installation.finished(LOGS, installation.restore(job, "new_database", target_database=made[0]), 30)
     assert row["status"] == "completed"
     assert time.monotonic() - since < 30
+
+
+def test_a_restore_in_place_that_was_taken_over_commits_nothing(installation: Installation) -> None:
+    job = _backed_up(installation)
+    server, source = installation.server, installation.source_database
+    server.execute("DELETE FROM orders WHERE id > 10", source)
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{}'"
+    with psycopg.connect(server.dsn(source)) as holder:
+        holder.execute("LOCK TABLE orders IN ROW EXCLUSIVE MODE")
+        options = {"chosen_tables": ["public.orders"], "options": {"safety_backup": False}}
+        log = installation.restore(job, "in_place", **options)
+        installation.wait(lambda: server.execute(waits.format(source)) == [(1,)], 30)
+        # another agent believes that this one is dead; it wakes up with everything but the commit before it
+        other = installation.query("UPDATE tui_backup.agents SET heartbeat_at = heartbeat_at RETURNING id")[0]["id"]
+        installation.query(
+            f"UPDATE tui_backup.{LOGS} SET attempt_token = gen_random_uuid(), agent_id = %(a)s WHERE id = %(id)s",
+            {"a": other, "id": log},
+        )
+    installation.wait(lambda: "taken this run over" in installation.log(), 30)
+    assert _rows(installation) == 10

@@ -181,6 +181,8 @@ def make_world(server: TestServer) -> World:
         make_login(server, login, "CREATEROLE" if login == OWNER else "")
     world = World(server, server.create_database(owner=OWNER))
     asyncio.run(migrate(world.dsn(OWNER)))
+    # another catalog's owner may have made the group roles of this server before
+    world.superuser(f"GRANT tui_backup_user, tui_backup_gateway, tui_backup_agent TO {OWNER} WITH ADMIN OPTION")
     with world.connect(OWNER) as connection:
         connection.execute(f"GRANT tui_backup_agent TO {AGENT}")
         connection.execute(f"GRANT tui_backup_gateway TO {GATEWAY}")

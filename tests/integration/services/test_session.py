@@ -163,6 +163,8 @@ async def test_a_server_that_restarts_is_found_again(pg_new: Callable[..., TestS
         assert await get_backup_jobs(session) == []
         world.close()
         server.stop("immediate")
+        # ten seconds in life
+        session.catalog._pool.timeout = 1.0  # pyright: ignore[reportPrivateUsage]
         with pytest.raises(CatalogUnavailableError):
             await get_backup_jobs(session)
         assert not session.is_connected and isinstance(session.error, TuiBackupError)

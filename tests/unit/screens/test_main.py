@@ -167,11 +167,11 @@ async def test_an_agent_is_started_and_it_is_said(backend: FakeBackend, run: Run
 
 async def test_the_notice_stays_until_it_is_read(backend: FakeBackend, run: Runner) -> None:
     async with run(notice="Drop a table: tui-backup demo --drop orders") as (app, pilot):
-        assert "Drop a table" in screen_text(app)
+        await until(pilot, lambda: "Drop a table" in screen_text(app))
         await pilot.press("j", "k", "2", "1")
         assert "Drop a table" in screen_text(app)
         await pilot.press("escape")
-        assert "Drop a table" not in screen_text(app)
+        await until(pilot, lambda: "Drop a table" not in screen_text(app))
 
 
 async def test_filter_narrows_while_typing_and_escape_clears(backend: FakeBackend, run: Runner) -> None:

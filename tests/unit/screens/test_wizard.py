@@ -38,7 +38,17 @@ async def to_plan(app: Any, pilot: Any, target: RestoreTarget = RestoreTarget.NE
         await pilot.press("space")
     app.screen.query_one("#next").focus()
     await pilot.press("enter")
-    await until(pilot, lambda: app.screen._plan is not None)
+    await planned(app, pilot)
+
+
+async def planned(app: Any, pilot: Any) -> None:
+    """Until the plan is there and the focus stands where the next key belongs."""
+
+    def ready() -> bool:
+        plan = app.screen._plan
+        return plan is not None and app.focused is not None and app.focused.id == ("back" if plan.refused else "next")
+
+    await until(pilot, ready)
 
 
 async def test_only_completed_backups_are_offered_with_their_details(run: Runner) -> None:
@@ -126,8 +136,9 @@ async def test_esc_goes_back_step_by_step_and_keeps_every_answer(backend: FakeBa
         assert app.screen._step == 1
         await pilot.press("enter")
         assert app.screen.query_one("#target-name").value.endswith("_mine")
-        await pilot.press("tab", "enter")
-        await until(pilot, lambda: app.screen._plan is not None)
+        app.screen.query_one("#next").focus()
+        await pilot.press("enter")
+        await planned(app, pilot)
         assert backend.called("plan_restore")[-1][0].schema.endswith("_mine")
         await pilot.press("enter")
         assert not app.screen.query_one("#risks").value, "another plan: the box is empty again"
@@ -187,7 +198,7 @@ async def test_a_plan_that_cannot_be_made_and_the_way_back(backend: FakeBackend,
         await pilot.press("escape")
         app.screen.query_one("#next").focus()
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen._plan is not None)
+        await planned(app, pilot)
 
 
 async def test_progress_result_and_undo(backend: FakeBackend, run: Runner) -> None:
