@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,12 @@ class Bench:
 
     def run(self, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command; whatever it is, it prints no secret and no traceback."""
-        done = self.console.run(*words, stdin=stdin, **env)
-        self._look_at(words, done.stdout, done.stderr)
+        done = self.console.run(*words, stdin=stdin, timeout_s=120, **env)
+        self.look_at(words, done.stdout, done.stderr)
         return done
 
-    def _look_at(self, words: tuple[str, ...], *texts: str) -> None:
+    def look_at(self, words: tuple[str, ...], *texts: str) -> None:
+        """What a command printed holds no secret and no sign of a defect."""
         for text in texts:
             assert not any(word in text for word in self.words), f"{words} prints a secret"
             assert "Traceback" not in text and "A defect of" not in text and "this is a bug" not in text, text
@@ -135,11 +136,12 @@ class Bench:
 
     def fails(self, status: int, code: str, *words: str, stdin: str = "", **env: str) -> Failure:
         """Run a command with --json that must fail so; its error, which says what to do, and what it printed."""
-        return self._failure(status, code, words, self.run(*words, "--json", stdin=stdin, **env))
+        return self.failure(status, code, words, self.run(*words, "--json", stdin=stdin, **env))
 
-    def _failure(
+    def failure(
         self, status: int, code: str, words: tuple[str, ...], done: subprocess.CompletedProcess[str]
     ) -> Failure:
+        """The error of a finished command that must have failed so."""
         told = f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert done.returncode == status and done.stderr.count("\n") == 1, told
         error = json.loads(done.stderr)
@@ -148,7 +150,7 @@ class Bench:
         return Failure(error, json.loads(done.stdout) if done.stdout else None)
 
     @contextlib.contextmanager
-    def running(self, *words: str) -> Iterator[Waiting]:
+    def running(self, *words: str) -> Generator[Waiting]:
         """A command that runs while the body spoils something; ended with the body."""
         process = self.console.start(*words, "--json")
         waiting = Waiting(self, process, words)
@@ -192,9 +194,9 @@ class Bench:
 
     def good_job(self) -> dict[str, Any]:
         """A completed backup of ``shop``, made on first use."""
-        if self._good is None:
-            self._good = self.ok("backup", "shop", "--name", "good", "--wait")
-        return self._good
+        good = self._good or self.ok("backup", "shop", "--name", "good", "--wait")
+        self._good = good
+        return good
 
     def failed_backup(self, code: str, source: str, *more: str) -> Failure:
         """A backup that must fail so; its row says the same as the error, and nothing of it is stored."""
@@ -211,7 +213,7 @@ class Bench:
         assert job["completed_at"] and job["duration_seconds"] is not None
 
     @contextlib.contextmanager
-    def agent(self, **env: str) -> Iterator[None]:
+    def agent(self, **env: str) -> Generator[None]:
         """Within it the agent runs with other settings."""
         before = dict(self.console.env)
         self.ok("agent", "stop")
@@ -239,8 +241,8 @@ class Bench:
         server = EmbeddedPostgres(self.console.state_dir)
         # an agent that stops takes the catalog's server with it
         server.ensure_running()
-        with psycopg.connect(server.conninfo(DATABASE), row_factory=dict_row) as conn:
-            return conn.execute(query.encode()).fetchall()
+        with psycopg.connect(server.conninfo(DATABASE)) as conn:
+            return conn.cursor(row_factory=dict_row).execute(query.encode()).fetchall()
 
     def find_databases(self) -> set[str]:
         """Names of the server's databases."""
@@ -335,7 +337,7 @@ class Waiting:
 
     def _end(self) -> subprocess.CompletedProcess[str]:
         stdout, stderr = self._process.communicate(timeout=120)
-        self._bench._look_at(self._words, stdout, stderr)
+        self._bench.look_at(self._words, stdout, stderr)
         return subprocess.CompletedProcess(self._words, self._process.returncode, stdout, stderr)
 
     def ok(self) -> Any:
@@ -346,4 +348,4 @@ class Waiting:
 
     def fails(self, status: int, code: str) -> Failure:
         """Wait until it fails so."""
-        return self._bench._failure(status, code, self._words, self._end())
+        return self._bench.failure(status, code, self._words, self._end())

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,7 @@ def test_an_empty_mount_point_is_no_repository(bench: Bench, folder: Path) -> No
 
 
 @contextlib.contextmanager
-def _read_only(folder: Path) -> Iterator[None]:
+def _read_only(folder: Path) -> Generator[None]:
     if os.geteuid() != 0:
         folder.chmod(0o500)
         try:
@@ -147,6 +147,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", mount], check=True)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_full(bench: Bench, disk: Path) -> None:
     folder = _added(bench, disk / "repository")
     before = bench.ok("backup", "shop", *SMALL, "--repo", _name(folder), "--wait")

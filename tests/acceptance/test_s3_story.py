@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -21,7 +21,7 @@ PROFILES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_EC2_METADATA_
 
 
 @contextmanager
-def _credentials(bench: Bench, key: str, secret: str) -> Iterator[None]:
+def _credentials(bench: Bench, key: str, secret: str) -> Generator[None]:
     """The agent and the commands have these in their environment, as a unit file or a shell gives them."""
     bench.words.add(secret)
     with bench.agent(
@@ -30,9 +30,9 @@ def _credentials(bench: Bench, key: str, secret: str) -> Iterator[None]:
         yield
 
 
-def _location(server: S3Server, bucket: str | None = None, **options: int) -> str:
+def _location(server: S3Server, bucket: str | None = None, port: int | None = None) -> str:
     """A location without a profile: the credentials are the environment's."""
-    return server.location(bucket, **options).partition("&profile=")[0]
+    return server.location(bucket, port=port).partition("&profile=")[0]
 
 
 def _name() -> str:
@@ -53,7 +53,6 @@ def test_the_life_of_a_backup(bench: Bench, s3_server: S3Server) -> None:
     with _credentials(bench, s3_server.access_key, s3_server.secret_key):
         added = bench.ok("repo", "add", name, _location(s3_server, bucket))
         assert added["location"] == _location(s3_server, bucket) and not added["is_default"]
-        assert bench.ok("repo", "check", name)["free_bytes"] is None
         empty = _keys(s3_server, bucket)
 
         job = bench.ok("backup", "shop", "--repo", name, "--wait")
@@ -76,7 +75,8 @@ def test_the_life_of_a_backup(bench: Bench, s3_server: S3Server) -> None:
         # a restore points at it: the row stays, the files go
         bench.ok("job", "delete", job["id"], "--confirm")
         assert _keys(s3_server, bucket) == empty
-        assert bench.ok("job", "list", "--source", "shop", "--text", job["id"]) == []
+        (row,) = bench.catalog(f"SELECT deleted_at FROM tui_backup.backup_jobs WHERE id = '{job['id']}'")
+        assert row["deleted_at"] is not None
 
 
 def test_wrong_credentials(bench: Bench, seaweedfs: S3Server) -> None:
