@@ -1,7 +1,7 @@
 """Runs the dashboard on a fake backend in this terminal: ``python -m tests.unit.screens.runner [scenario]``.
 
-Scenarios: ``idle`` (nothing changes), ``running`` (one job makes progress each second), ``ignore-hup`` (idle, with SIGHUP
-ignored as under nohup), ``crash`` (an unexpected error after the first paint), ``setup`` (nothing is set up).
+Scenarios: ``idle`` (nothing changes), ``running`` (one job makes progress each second), ``ignore-hup`` (idle, with
+SIGHUP ignored as under nohup), ``crash`` (an unexpected error after the first paint), ``setup`` (nothing is set up).
 """
 
 from __future__ import annotations
