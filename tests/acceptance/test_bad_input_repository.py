@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -32,7 +33,7 @@ def _added(bench: Bench, folder: Path) -> Path:
 
 
 def _name(folder: Path) -> str:
-    return f"{folder.parent.name}-{folder.name}"[-60:].strip("-_")
+    return "repo-" + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
 
 
 def _assert_whole(bench: Bench, folder: Path) -> None:

@@ -28,6 +28,7 @@ def test_a_cancel_beside_a_transient_error_does_not_leave_it_pending(installatio
     assert row["status"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_cancel_that_comes_with_the_final_write_does_not_hide_a_finished_backup(
     installation: Installation, proxy: FaultProxy
 ) -> None:
@@ -91,8 +92,8 @@ def test_nobody_cancels_another_tenants_job_by_borrowing_its_id(installation: In
     installation.wait(lambda: reading(installation, job), 30)
     login = f"tb_thief_{uuid4().hex[:8]}"
     with installation.connect() as conn:
-        conn.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}'")
-        conn.execute(f"GRANT tui_backup_user TO {login}")
+        conn.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}'".encode())
+        conn.execute(f"GRANT tui_backup_user TO {login}".encode())
         conn.execute("INSERT INTO tui_backup.tenants (tenant_name) VALUES ('thieves')")
         conn.execute(
             "INSERT INTO tui_backup.memberships SELECT %s, id, 'admin' FROM tui_backup.tenants"
@@ -123,7 +124,7 @@ def test_nobody_cancels_another_tenants_job_by_borrowing_its_id(installation: In
         assert installation.query(aborted.format("tui_backup.backup")) == [{"n": False}]
     finally:
         with installation.connect() as conn:
-            conn.execute(f"DROP ROLE {login}")
+            conn.execute(f"DROP ROLE {login}".encode())
 
 
 def _borrow_id(installation: Installation, job: UUID, tenant: UUID) -> None:

@@ -181,19 +181,18 @@ def make_world(server: TestServer) -> World:
         make_login(server, login, "CREATEROLE" if login == OWNER else "")
     world = World(server, server.create_database(owner=OWNER))
     asyncio.run(migrate(world.dsn(OWNER)))
-    # another catalog's owner may have made the group roles of this server before
-    world.superuser(f"GRANT tui_backup_user, tui_backup_gateway, tui_backup_agent TO {OWNER} WITH ADMIN OPTION")
+    # as superuser: another catalog's owner may have made this server's group roles, and only that one could grant them
+    world.superuser(f"GRANT tui_backup_agent TO {AGENT}")
+    world.superuser(f"GRANT tui_backup_gateway TO {GATEWAY}")
+    world.superuser(f"GRANT tui_backup_user TO {STRANGER}, {BOTH}")
     with world.connect(OWNER) as connection:
-        connection.execute(f"GRANT tui_backup_agent TO {AGENT}")
-        connection.execute(f"GRANT tui_backup_gateway TO {GATEWAY}")
-        connection.execute(f"GRANT tui_backup_user TO {STRANGER}, {BOTH}")
         for tenant in TENANTS:
             (row,) = connection.execute(
                 "INSERT INTO tui_backup.tenants (tenant_name) VALUES (%s) RETURNING id", (tenant,)
             ).fetchall()
             world.tenants[tenant] = row["id"]
             for role in ROLES:
-                connection.execute(f"GRANT tui_backup_user TO {login_of(tenant, role)}")  # type: ignore[arg-type]
+                world.superuser(f"GRANT tui_backup_user TO {login_of(tenant, role)}")
                 _member(connection, world, login_of(tenant, role), row["id"], role)
         _member(connection, world, BOTH, world.tenants["acme"], "admin")
         _member(connection, world, BOTH, world.tenants["globex"], "employee", user=world.users[BOTH])
