@@ -223,19 +223,27 @@ class Records:
         return row is not None and row["attempt_token"] == claim.token and row["status"] == values.get("status")
 
     async def write_progress(self, claim: Claim, progress: Progress) -> None:
-        """Publish how far a run is."""
+        """Publish how far a run is; nothing when this attempt no longer owns it.
+
+        The row is locked against the run's last word, so that no late report is left behind it.
+        """
         await self._run(
-            "INSERT INTO tui_backup.progress (subject_id, tenant_id, phase, tables_done, tables_total, rows_done,"
-            " bytes_done, bytes_total, bytes_per_second, eta_seconds, updated_at)"
-            " VALUES (%(id)s, %(tenant)s, %(phase)s, %(tables_done)s, %(tables_total)s, %(rows_done)s,"
-            " %(bytes_done)s, %(bytes_total)s, %(bytes_per_second)s, %(eta_seconds)s, now())"
-            " ON CONFLICT (subject_id) DO UPDATE SET phase = excluded.phase, tables_done = excluded.tables_done,"
-            " tables_total = excluded.tables_total, rows_done = excluded.rows_done, bytes_done = excluded.bytes_done,"
-            " bytes_total = excluded.bytes_total, bytes_per_second = excluded.bytes_per_second,"
-            " eta_seconds = excluded.eta_seconds, updated_at = now()",
+            sql.SQL(
+                "WITH owned AS (SELECT r.tenant_id FROM tui_backup.{table} r"
+                "                WHERE r.id = %(id)s AND r.attempt_token = %(token)s AND r.status = 'running' FOR SHARE)"
+                " INSERT INTO tui_backup.progress (subject_id, tenant_id, phase, tables_done, tables_total, rows_done,"
+                " bytes_done, bytes_total, bytes_per_second, eta_seconds, updated_at)"
+                " SELECT %(id)s, tenant_id, %(phase)s::text, %(tables_done)s::int, %(tables_total)s::int,"
+                " %(rows_done)s::bigint, %(bytes_done)s::bigint, %(bytes_total)s::bigint,"
+                " %(bytes_per_second)s::float8, %(eta_seconds)s::int, now() FROM owned"
+                " ON CONFLICT (subject_id) DO UPDATE SET phase = excluded.phase, tables_done = excluded.tables_done,"
+                " tables_total = excluded.tables_total, rows_done = excluded.rows_done,"
+                " bytes_done = excluded.bytes_done, bytes_total = excluded.bytes_total,"
+                " bytes_per_second = excluded.bytes_per_second, eta_seconds = excluded.eta_seconds, updated_at = now()"
+            ).format(table=sql.Identifier(claim.subject)),
             {
                 "id": claim.id,
-                "tenant": claim.row["tenant_id"],
+                "token": claim.token,
                 "phase": progress.phase,
                 "tables_done": progress.tables_done,
                 "tables_total": progress.tables_total,
