@@ -168,14 +168,16 @@ def test_a_connection_that_is_cut_while_rows_are_copied(bench: Bench, proxy: Fau
 def test_a_server_that_restarts_in_the_middle(bench: Bench, proxy: FaultProxy) -> None:
     proxy.fault = Fault(bytes_per_second=400_000)
     with (
-        bench.agent(TUI_BACKUP_AGENT_MAX_RETRIES="1"),
+        bench.agent(TUI_BACKUP_AGENT_MAX_RETRIES="3"),
         bench.running("backup", bench.add_source(port=proxy.port), "--wait") as waiting,
     ):
         bench.wait_for(bench.is_reading)
         proxy.fault = None
         bench.server.restart("immediate")
         job = waiting.ok()
-    assert (job["status"], job["retry_count"], job["rows_count"]) == ("completed", 1, ORDERS + 100)
+    # more than one when the server takes its time to come back
+    assert job["retry_count"] >= 1
+    assert (job["status"], job["rows_count"]) == ("completed", ORDERS + 100)
     bench.ok("verify", job["id"], "--files")
 
 

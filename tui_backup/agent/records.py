@@ -230,7 +230,7 @@ class Records:
         await self._run(
             sql.SQL(
                 "WITH owned AS (SELECT r.tenant_id FROM tui_backup.{table} r"
-                "                WHERE r.id = %(id)s AND r.attempt_token = %(token)s AND r.status = 'running' FOR SHARE)"
+                "  WHERE r.id = %(id)s AND r.attempt_token = %(token)s AND r.status = 'running' FOR SHARE)"
                 " INSERT INTO tui_backup.progress (subject_id, tenant_id, phase, tables_done, tables_total, rows_done,"
                 " bytes_done, bytes_total, bytes_per_second, eta_seconds, updated_at)"
                 " SELECT %(id)s, tenant_id, %(phase)s::text, %(tables_done)s::int, %(tables_total)s::int,"

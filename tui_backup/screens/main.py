@@ -97,8 +97,9 @@ class MainScreen(JobActions, DashboardScreen[None]):
         self.query_one("#panes", ContentSwitcher).current = name
         self.query_one("#tabs", TabBar).activate(name)
         self._close_filter()
+        # Rows that changed while another screen lay on top: what opens the tab may put the cursor on one of them.
+        self.pane.show_all()
         self.pane.table.focus()
-        self.pane.show_state()
         self.show_bars()
 
     def show_bars(self) -> None:

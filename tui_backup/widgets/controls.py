@@ -55,6 +55,8 @@ class PlainButton(Button):
     def __init__(self, label: str, *, id: str | None = None, danger: bool = False, disabled: bool = False) -> None:
         super().__init__(Content(f"[ {shown(label)} ]"), id=id, compact=True, disabled=disabled)
         self.set_class(danger, "-danger")
+        # The effect costs bytes twice, and swallows a second press for as long as it lasts.
+        self.active_effect_duration = 0
 
 
 class PlainCheckbox(Checkbox):

@@ -83,7 +83,12 @@ class FaultProxy:
                     fault = None
                 else:
                     fault.only_connections -= 1
-            server = socket.create_connection(("127.0.0.1", self._target), timeout=10)
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target), timeout=10)
+            except OSError:
+                # the server is down; it may come back
+                client.close()
+                continue
             server.settimeout(None)
             self._open += [client, server]
             up = (fault.cut_upload_after, fault.upload_bytes_per_second, False) if fault else (None, 0, False)

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.screens.conftest import Runner, make_app, screen_text, until
 from tests.unit.screens.fakes import FakeBackend, World, made_id, make_source
 from tui_backup.model import JobStatus
+from tui_backup.screens.main import MainScreen
 from tui_backup.services.sources import SourceTable
 from tui_backup.widgets.controls import use_symbols
 from tui_backup.widgets.symbols import UNICODE
@@ -31,18 +32,28 @@ def _symbols_again() -> Any:
     use_symbols(UNICODE)
 
 
+async def start_over(app: Any, pilot: Any) -> None:
+    """Back to the first tab's first row."""
+    for _ in range(6):
+        if isinstance(app.screen, MainScreen):
+            break
+        await pilot.press("escape")
+    await pilot.press("escape", "escape", "1", "g")
+    await until(pilot, lambda: isinstance(app.screen, MainScreen) and app.screen.pane.id == "backups")
+
+
 @pytest.mark.parametrize("size", [(80, 24), (60, 20), (40, 12), (200, 50)], ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_every_screen_fits(run: Runner, size: tuple[int, int]) -> None:
-    for keys in KEYS_THROUGH_EVERY_SCREEN[:8]:
-        async with run(size=size) as (app, pilot):
+    async with run(size=size) as (app, pilot):
+        for keys in KEYS_THROUGH_EVERY_SCREEN[:8]:
+            await start_over(app, pilot)
             await pilot.press(*keys)
-            await pilot.pause()
+            await pilot.pause(0.1)
             lines = screen_text(app).splitlines()
             assert len(lines) == size[1]
             focused = app.focused
             if focused is not None:
-                region = focused.region
-                visible = region.intersection(app.screen.region)
+                visible = focused.region.intersection(app.screen.region)
                 assert visible.area > 0, f"{keys}: the focused {focused!r} can be seen"
 
 
@@ -78,8 +89,9 @@ async def test_ascii_means_ascii_on_every_screen(backend: FakeBackend, run: Runn
     backend.world.sources.append(make_source(ARABIC))
     job = backend.world.jobs[made_id("job good")]
     backend.world.jobs[job.id] = replace(job, backup_name=ARABIC)
-    for keys in KEYS_THROUGH_EVERY_SCREEN:
-        async with run(ascii=True) as (app, pilot):
+    async with run(ascii=True) as (app, pilot):
+        for keys in KEYS_THROUGH_EVERY_SCREEN:
+            await start_over(app, pilot)
             await pilot.press(*keys)
             await pilot.pause(0.1)
             text = screen_text(app)
@@ -107,14 +119,15 @@ def hostile_world() -> World:
 
 
 async def test_hostile_names_are_shown_and_never_obeyed(tmp_path: Path) -> None:
-    for keys in (*KEYS_THROUGH_EVERY_SCREEN, ("j", "v"), ("j", "y"), ("j", "j"), ("2", "D")):
-        backend = FakeBackend(tmp_path, hostile_world())
-        backend.tables = [SourceTable(HOSTILE, HOSTILE, f'"{HOSTILE}"."{HOSTILE}"', 5, 5)]
-        app = make_app(backend, notice=HOSTILE)
-        written: list[str] = []
-        async with app.run_test(size=(80, 24)) as pilot:
-            await until(pilot, lambda board=app.board: board.loaded)
-            await pilot.press("escape", *keys)
+    backend = FakeBackend(tmp_path, hostile_world())
+    backend.tables = [SourceTable(HOSTILE, HOSTILE, f'"{HOSTILE}"."{HOSTILE}"', 5, 5)]
+    app = make_app(backend, notice=HOSTILE)
+    written: list[str] = []
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.board.loaded)
+        for keys in (*KEYS_THROUGH_EVERY_SCREEN, ("j", "v"), ("j", "y"), ("j", "j"), ("2", "D")):
+            await start_over(app, pilot)
+            await pilot.press(*keys)
             await pilot.pause(0.1)
             text = screen_text(app)
             written.append(text)
