@@ -27,7 +27,14 @@ from tui_backup.screens.feed import Feed
 from tui_backup.screens.main import MainScreen
 from tui_backup.screens.setup import SetupDialog
 from tui_backup.screens.stylesheets import style_paths
-from tui_backup.screens.terminal import HangupWatch, check_terminal, handle_signals, uses_colour, wants_ascii
+from tui_backup.screens.terminal import (
+    HangupWatch,
+    check_terminal,
+    follow_the_size,
+    handle_signals,
+    uses_colour,
+    wants_ascii,
+)
 from tui_backup.widgets.controls import use_symbols
 from tui_backup.widgets.detail_pane import PaneMessage
 from tui_backup.widgets.symbols import ASCII, BAD, UNICODE, WARN
@@ -271,7 +278,7 @@ def run_dashboard(
         UsageError: there is no terminal to draw on.
     """
     check_terminal(os.environ)
-    colour = uses_colour(os.environ)  # pyright: ignore[reportArgumentType]
+    colour = uses_colour(os.environ)
     app = DashboardApp(
         ServiceBackend(config),
         ascii=ascii,
@@ -285,6 +292,7 @@ def run_dashboard(
 def run_app(app: DashboardApp, *, mouse: bool) -> int:
     """Run an application on this terminal, with its signals and the watch for a lost line."""
     outcome: list[int] = []
+    follow_the_size(os.environ)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 from tui_backup.errors import UsageError
 
@@ -36,7 +36,13 @@ def wants_ascii() -> bool:
     return locale.getpreferredencoding(False).lower().replace("-", "") != "utf8"
 
 
-def uses_colour(env: dict[str, str]) -> bool:
+def follow_the_size(env: MutableMapping[str, str]) -> None:
+    """Forget an exported size: Textual would keep to it whatever size the terminal takes."""
+    for name in ("COLUMNS", "LINES"):
+        env.pop(name, None)
+
+
+def uses_colour(env: MutableMapping[str, str]) -> bool:
     """Whether colours may be used. An empty NO_COLOR is not set by its own rules, Textual takes it as set."""
     if env.get("NO_COLOR") == "":
         del env["NO_COLOR"]

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[3]
 # Makes standard input the controlling terminal of the new session, as a login does.
 LAUNCH = "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
 COLOUR = re.compile(rb"\x1b\[[0-9;]*?(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
+# pytest-xdist exports a size to its workers.
+NOT_INHERITED = ("NO_COLOR", "COLORTERM", "COLUMNS", "LINES")
 LEAVES_SCREEN = b"\x1b[?1049l"
 
 
@@ -33,7 +35,7 @@ class Line:
     def __init__(self, scenario: str, size: tuple[int, int] = (80, 24), **env: str) -> None:
         self.master, slave = pty.openpty()
         self.resize(*size)
-        clean = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLORTERM")}
+        clean = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
         self.process = subprocess.Popen(
             [sys.executable, "-c", LAUNCH, sys.executable, "-m", "tests.unit.screens.runner", scenario],
             stdin=slave,
@@ -73,7 +75,7 @@ class Line:
         end = time.monotonic() + seconds
         got = b""
         while text not in got:
-            assert time.monotonic() < end, f"{text!r} did not come; the last was {got[-2000:]!r}"
+            assert time.monotonic() < end, f"{text!r} did not come: {got[-2000:]!r} after {self.seen[-2000:]!r}"
             assert self.process.poll() is None or text in got, self.seen[-2000:]
             got += self.read(1.0, until=text)
         return got
@@ -225,12 +227,15 @@ def test_a_crash_leaves_a_sane_terminal_a_code_and_no_secrets() -> None:
         assert b"hunter2" not in line.seen
 
 
-def test_resizing_never_ends_it() -> None:
-    with dashboard() as line:
+@pytest.mark.parametrize("exported", [{}, {"COLUMNS": "80", "LINES": "24"}], ids=["plain", "exported"])
+def test_resizing_never_ends_it(exported: dict[str, str]) -> None:
+    with dashboard(**exported) as line:
         for size in ((40, 12), (39, 11), (10, 3), (1, 1), (200, 50), (80, 24)):
             line.quiet(0.5)
             line.seen = b""
             line.resize(*size)
+            if size == (200, 50):
+                line.wait_for(b"inside RPO")
         line.wait_for(b"inside RPO")
 
 
