@@ -16,6 +16,7 @@ from tui_backup.agent.safety_backup import make_safety_backup
 from tui_backup.agent.settle import settle, target_of, unsettled, work_name
 from tui_backup.engine.logical.backup import default_workers
 from tui_backup.engine.logical.inplace import restore_in_place
+from tui_backup.engine.logical.own_catalog import refuse_catalog
 from tui_backup.engine.logical.restore import restore_database
 from tui_backup.engine.logical.result import RestoreResult
 from tui_backup.engine.logical.sideschema import restore_side_schema
@@ -53,7 +54,7 @@ async def run_restore(run: Run) -> Mapping[str, Any]:
         await run.records.update(run.claim, {"safety_job_id": safety})
         run.counter.restart("restoring")
     if request.target is RestoreTarget.SWAP:
-        # before hours of work: without a live database there is nothing to swap with
+        # before hours of work: a live database must be there, and one that may be replaced
         await run.in_thread(lambda: _database_of(_target(run, source)))
     result = await run.in_thread(lambda: _restore(run, request, job, repository, source))
     columns: dict[str, Any] = {
@@ -217,7 +218,8 @@ async def _swap(run: Run, source: Mapping[str, Any], result: RestoreResult) -> M
 
 
 def _database_of(target: Target) -> str:
-    with target.connect() as conn:
+    with target.session(what="looking at the live database") as conn:
+        refuse_catalog(conn)
         return conn.info.dbname
 
 

@@ -42,6 +42,14 @@ VALUES (%(job_type)s, %(tenant_id)s, %(source_id)s, %(repository_id)s, %(schedul
 ON CONFLICT (schedule_id, scheduled_for) WHERE schedule_id IS NOT NULL AND scheduled_for IS NOT NULL DO NOTHING
 """
 
+_WAITING = """
+SELECT 1 FROM tui_backup.backup_jobs WHERE schedule_id = %(id)s AND status = 'pending' AND deleted_at IS NULL LIMIT 1
+"""
+
+_SKIP = """
+UPDATE tui_backup.backup_schedules SET metadata = metadata || %(why)s WHERE id = %(id)s
+"""
+
 _ADVANCE = """
 UPDATE tui_backup.backup_schedules SET next_run_at = %(next)s, last_run_at = coalesce(%(ran)s, last_run_at),
        last_run_status = coalesce(%(status)s, last_run_status) WHERE id = %(id)s
@@ -98,6 +106,12 @@ async def _insert_job(
     if row["into_repository"] is None:
         log.error("schedule %s: there is no repository", row["id"])
         return "failed"
+    if await (await conn.execute(_WAITING, {"id": row["id"]})).fetchone():
+        # a schedule that is faster than its backups would fill the queue
+        log.warning("schedule %s: skipped, the last one due has not begun yet", row["schedule_name"])
+        why = {"skipped_for": due.isoformat(), "skipped_because": "The job of an earlier due time has not begun yet."}
+        await conn.execute(_SKIP, {"id": row["id"], "why": Jsonb(why)})
+        return None
     metadata: dict[str, Any] = {"schedule_name": row["schedule_name"]}
     if late_s > _LATE_AFTER_S:
         metadata["late_seconds"] = round(late_s)

@@ -246,3 +246,15 @@ def test_a_restore_in_place_that_was_taken_over_commits_nothing(installation: In
         )
     installation.wait(lambda: "taken this run over" in installation.log(), 30)
     assert _rows(installation) == 10
+
+
+def test_a_swap_never_takes_the_catalog_away(installation: Installation) -> None:
+    job = _backed_up(installation)
+    marker = "CREATE SCHEMA tui_backup CREATE TABLE schema_migrations (name text)"
+    installation.server.execute(marker, installation.source_database)
+    before = _oid(installation.server, installation.source_database)
+    log = installation.finished(LOGS, installation.restore(job, "swap"))
+    assert (log["status"], log["error_code"]) == ("failed", "target_mismatch")
+    assert "holds a catalog" in log["error_message"]
+    assert _oid(installation.server, installation.source_database) == before
+    assert _is_open(installation.server, installation.source_database)

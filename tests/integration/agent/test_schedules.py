@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.integration.agent.installation import Installation
+from tests.integration.agent.installation import LOGINS, PASSWORD, Installation
+from tui_backup.agent.records import Records, open_pool
+from tui_backup.agent.scheduler import fire_due
 
 
 def _schedule(installation: Installation, name: str, due: str) -> None:
@@ -59,3 +61,21 @@ def test_a_schedule_that_cannot_be_computed_is_switched_off_where_people_see_it(
     (row,) = installation.query("SELECT * FROM tui_backup.backup_schedules")
     assert "Atlantis" in row["metadata"]["disabled_because"]
     assert installation.query("SELECT * FROM tui_backup.backup_jobs") == []
+
+
+async def test_a_schedule_faster_than_its_backups_does_not_fill_the_queue(installation: Installation) -> None:
+    _schedule(installation, "eager", "-1 second")
+    dsn = installation.server.dsn(installation.catalog, LOGINS["agent"], PASSWORD)
+    async with open_pool(dsn) as pool:
+        records = Records(pool)
+        assert await fire_due(records) == 1
+        installation.query("UPDATE tui_backup.backup_schedules SET next_run_at = now()")
+        assert await fire_due(records) == 0, "the first job has not begun"
+        (row,) = installation.query("SELECT *, next_run_at > now() AS is_ahead FROM tui_backup.backup_schedules")
+        assert row["is_ahead"]
+        assert "skipped_for" in row["metadata"]
+        assert row["last_run_status"] == "pending"
+        assert installation.query("SELECT count(*) AS n FROM tui_backup.backup_jobs")[0]["n"] == 1
+        installation.query("UPDATE tui_backup.backup_jobs SET status = 'cancelled'")
+        installation.query("UPDATE tui_backup.backup_schedules SET next_run_at = now()")
+        assert await fire_due(records) == 1

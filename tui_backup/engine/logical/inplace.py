@@ -31,6 +31,7 @@ from tui_backup.engine.logical.inplace_tables import Fit, Unit, fit_tables
 from tui_backup.engine.logical.load import copy_chunks
 from tui_backup.engine.logical.names import qualified, quote, shown
 from tui_backup.engine.logical.outcome import current_transaction
+from tui_backup.engine.logical.own_catalog import CATALOG_SCHEMA, refuse_catalog
 from tui_backup.engine.logical.reading import HEAP_ORDER, session_reader
 from tui_backup.engine.logical.result import Phases, RestoreResult
 from tui_backup.engine.logical.target import (
@@ -125,6 +126,8 @@ def restore_in_place(
     with phases.phase("checking"):
         with target.session(what="looking at the live tables", stop=stop) as conn:
             result.database = conn.info.dbname
+            if any(table.schema == CATALOG_SCHEMA for table in chosen.tables):
+                refuse_catalog(conn)
             _check_fit(fit_tables(conn, contents, chosen.tables))
         check_chunks(contents, reader, chosen.tables, large_objects=False, progress=progress, stop=stop, workers=jobs)
     with target.session(what="restoring in place", stop=stop) as conn:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import humanize
 import psycopg
 from psycopg import sql
 
@@ -19,6 +20,7 @@ from tui_backup.engine.logical.inplace import may_be_replica
 from tui_backup.engine.logical.inplace_keys import foreign_keys, refusals_without_replica
 from tui_backup.engine.logical.inplace_tables import fit_tables, live_tables
 from tui_backup.engine.logical.names import shown
+from tui_backup.engine.logical.own_catalog import CATALOG_SCHEMA, refuse_catalog
 from tui_backup.engine.logical.plan_server import check_server, check_swap
 from tui_backup.engine.logical.swap import kept_name, sessions_on
 from tui_backup.engine.logical.target import Target, name_in_use, one
@@ -100,23 +102,22 @@ def plan_restore(
             _check_new_database(conn, database, found)
         elif request.target is RestoreTarget.SWAP:
             found.checks += check_swap(conn, live, live_is_there=live_is_there)
+            if live_is_there:
+                _check_catalog(conn, found)
         elif not live_is_there:
             found.refuse("database", f"there is no database {live}", TargetMismatchError)
         elif request.target is RestoreTarget.SIDE_SCHEMA:
             _check_side_schema(conn, request.schema or "", found)
         else:
+            if any(table.schema == CATALOG_SCHEMA for table in chosen.tables):
+                _check_catalog(conn, found)
             _check_in_place(conn, contents, chosen, found)
         looks = request.target is not RestoreTarget.NEW_DATABASE and live_is_there
         sessions = sessions_on(conn, live) if looks else 0
         tables = _tables(conn, chosen.tables, exact=request.target is RestoreTarget.IN_PLACE, looks=looks)
         needed = _bytes_needed(contents, chosen)
         free = _bytes_free(conn)
-    if free is not None and free < needed:
-        found.refuse("space", f"about {needed} bytes are needed, {free} are free", TargetSpaceError)
-    elif free is not None:
-        found.ok("space", f"about {needed} bytes are needed, {free} are free")
-    else:
-        found.warn("space", f"about {needed} bytes are needed; how much is free cannot be seen from here")
+    _check_space(needed, free, found)
     return RestorePlan(
         job=job,
         target=request.target,
@@ -142,6 +143,13 @@ def _looking(target: Target, live: str | None) -> AbstractContextManager[Connect
 def live_database(target_conninfo: str, contents: Contents) -> str:
     """The database that the connection string names, else the backup's own name."""
     return str(parse_conninfo(target_conninfo).get("dbname") or contents.database.name)
+
+
+def _check_catalog(conn: Connection, found: _Findings) -> None:
+    try:
+        refuse_catalog(conn)
+    except TargetMismatchError as error:
+        found.refuse("catalog", error.message, TargetMismatchError)
 
 
 def _check_new_database(conn: Connection, name: str, found: _Findings) -> None:
@@ -230,6 +238,18 @@ def _count(conn: Connection, table: Table, deadline: float) -> int | None:
         return None
 
 
+def _check_space(needed: int, free: int | None, found: _Findings) -> None:
+    wanted = f"about {humanize.naturalsize(needed, binary=True)} are needed"
+    if free is None:
+        found.warn("space", f"{wanted}; how much is free cannot be seen from here")
+        return
+    message = f"{wanted}, {humanize.naturalsize(free, binary=True)} are free"
+    if free < needed:
+        found.refuse("space", message, TargetSpaceError)
+    else:
+        found.ok("space", message)
+
+
 def _bytes_needed(contents: Contents, chosen: Chosen) -> int:
     """About what the rows and their indexes will take: the source database's size, or the tables' share of it."""
     if chosen.everything and contents.database.size_bytes:
@@ -267,5 +287,8 @@ def _undo(request: RestoreRequest, database: str) -> str | None:
     if request.target is RestoreTarget.SIDE_SCHEMA:
         return f"Drop the schema {request.schema}; nothing else is changed."
     if request.safety_backup:
-        return "A safety backup of the tables is made first; restore that one in place to go back."
+        return (
+            "A safety backup of the tables is made first; restore that one in place to go back. What is written to "
+            "them between that backup and the restore's locks is in neither: stop the writers before."
+        )
     return None

@@ -117,7 +117,19 @@ def test_places_that_are_missing(shop: Shop) -> None:
 def test_no_room(shop: Shop) -> None:
     contents = replace(shop.contents, database=replace(shop.contents.database, size_bytes=1 << 60))
     refused = _refused(_plan(shop, RestoreTarget.NEW_DATABASE, contents=contents, database="shop_restored"))
-    assert "space" in refused
+    assert "space: about 1.0 EiB are needed" in refused
+
+
+def test_a_database_that_holds_a_catalog_is_neither_swapped_nor_overwritten(shop: Shop) -> None:
+    shop.rows("CREATE SCHEMA tui_backup CREATE TABLE schema_migrations (name text)")
+    try:
+        assert "holds a catalog of tui-backup" in _refused(_plan(shop, RestoreTarget.SWAP))
+        assert _plan(shop, RestoreTarget.IN_PLACE, tables=["s.orders"]).refused == []
+        tables = [*shop.contents.tables, replace(shop.contents.tables[0], schema="tui_backup", name="backup_jobs")]
+        contents = replace(shop.contents, tables=tables)
+        assert "holds a catalog of tui-backup" in _refused(_plan(shop, RestoreTarget.IN_PLACE, contents=contents))
+    finally:
+        shop.rows("DROP SCHEMA tui_backup CASCADE")
 
 
 def test_in_place(shop: Shop) -> None:
