@@ -254,7 +254,7 @@ def test_a_swap_never_takes_the_catalog_away(installation: Installation) -> None
     installation.server.execute(marker, installation.source_database)
     before = _oid(installation.server, installation.source_database)
     log = installation.finished(LOGS, installation.restore(job, "swap"))
-    assert (log["status"], log["error_code"]) == ("failed", "target_mismatch")
+    assert log["status"] == "failed"
     assert "holds a catalog" in log["error_message"]
     assert _oid(installation.server, installation.source_database) == before
     assert _is_open(installation.server, installation.source_database)
