@@ -208,6 +208,21 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Reuse(msgspec.Struct, frozen=True, kw_only=True):
+    """What an incremental backup took over from its parent, and what it read.
+
+    ``reason`` says why nothing could be taken over, ``read_whole`` why a table's could not. ``bytes_read`` is the
+    length of the streams that were read.
+    """
+
+    parent_job_id: UUID | None = None
+    reason: str | None = None
+    chunks_reused: int = 0
+    chunks_read: int = 0
+    bytes_read: int = 0
+    read_whole: dict[str, str] = {}
+
+
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine returns for one backup: everything but the job's own facts."""
 
@@ -224,6 +239,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     extensions: list[str] = []
     chosen_tables: list[tuple[str, str]] = []
     left_out: list[LeftOut] = []
+    reuse: Reuse | None = None
 
     @property
     def rows(self) -> int:

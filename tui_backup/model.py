@@ -23,6 +23,10 @@ class JobType(StrEnum):
     SNAPSHOT = "snapshot"
 
 
+BUILT_TYPES = (JobType.FULL, JobType.INCREMENTAL)
+"""Types of backup that there is an engine for."""
+
+
 class JobStatus(StrEnum):
     """Life of a backup job and of a restore."""
 
@@ -495,6 +499,10 @@ class BackupSink(Protocol):
 
     def locate(self, pending: PendingBlob) -> BlobRef:
         """Say where a closed stream's frame lies; only after a flush() that followed its close()."""
+        ...
+
+    def reuse(self, blob_id: str) -> PendingBlob | None:
+        """A frame that the repository holds whole and trusted, to be named again; None when it must be written."""
         ...
 
 

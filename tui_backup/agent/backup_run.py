@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from tui_backup import __version__
+from tui_backup.agent.parents import choose_parent, find_candidates
 from tui_backup.agent.places import open_repository, password_file
 from tui_backup.agent.records import failure_columns, patiently
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.engine.logical.backup import BackupRequest, backup_database
 from tui_backup.errors import AgentLostError, ObjectMissingError, TuiBackupError
-from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest
+from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest, Reuse
 from tui_backup.repository.holds import release_holds
 from tui_backup.repository.keys import manifest_key
 from tui_backup.repository.manifests import finished_earlier
@@ -24,6 +25,9 @@ from tui_backup.repository.run import backup_run
 from tui_backup.repository.store import Store
 
 log = logging.getLogger(__name__)
+
+_MOST_REASONS = 50
+"""Tables whose reason for being read whole is kept in the job's row."""
 
 _CATALOG_PATIENCE_S = 300.0
 """How long a backup that has read everything waits for a catalog that is away, rather than begin anew."""
@@ -53,15 +57,16 @@ async def run_backup(run: Run) -> Mapping[str, Any]:
     repository = await run.records.row("repositories", job["repository_id"])
     if source is None or repository is None:
         raise ObjectMissingError("The job's source or repository is gone.", hint="Add it again and start a new backup.")
+    candidates = await find_candidates(run.records, run.claim)
     store = await run.in_thread(lambda: open_repository(repository))
     try:
-        read = await run.in_thread(lambda: _back_up(run, store, source))
+        read = await run.in_thread(lambda: _back_up(run, store, source, candidates))
     finally:
         await run.in_thread(store.close)
     return _columns(job, store, read)
 
 
-def _back_up(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
+def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequence[UUID]) -> _Read:
     job = run.claim.row
     agent = run.config.settings.agent
     tenant: UUID = job["tenant_id"]
@@ -73,7 +78,13 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
         return _Read(finished.contents, 0, 0, 0)
     bin_dir = run.config.settings.tools.bin_dir
     with backup_run(
-        store, tenant, job["id"], source["source_name"], stop=run.stop, level=agent.compression_level
+        store,
+        tenant,
+        job["id"],
+        source["source_name"],
+        parents=candidates,
+        stop=run.stop,
+        level=agent.compression_level,
     ) as writing:
         contents = backup_database(
             BackupRequest(
@@ -84,6 +95,7 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any]) -> _Read:
                 lock_timeout_s=agent.lock_timeout_seconds,
                 application_name=run.claim.application_name,
                 tools=Path(bin_dir) if bin_dir else None,
+                parent=choose_parent(job, candidates, writing.parents),
             ),
             writing.sink,
             progress=run.counter,
@@ -116,7 +128,7 @@ def _manifest(run: Run, source_name: str, read: _Read, job: Mapping[str, Any]) -
             description=job["description"],
             tags=job["tags"],
             schedule_name=job["metadata"].get("schedule_name"),
-            parent_job_id=job["parent_job_id"],
+            parent_job_id=read.contents.reuse.parent_job_id if read.contents.reuse else None,
         ),
         contents=read.contents,
     )
@@ -137,7 +149,10 @@ def _columns(job: Mapping[str, Any], store: Store, read: _Read) -> dict[str, Any
         "blobs_reused": read.blobs_reused,
         "left_out": [{"what": item.what, "reason": item.reason} for item in contents.left_out],
     }
+    if contents.reuse is not None:
+        metadata |= _reuse(contents.reuse)
     return {
+        "parent_job_id": contents.reuse.parent_job_id if contents.reuse else None,
         "backup_size": contents.raw_bytes,
         "compressed_size_bytes": sum(blob.stored_bytes for blob in blobs.values()),
         "storage_path": manifest_key(job["tenant_id"], job["id"]),
@@ -146,6 +161,19 @@ def _columns(job: Mapping[str, Any], store: Store, read: _Read) -> dict[str, Any
         "rows_count": contents.rows,
         "files_count": len({blob.pack for blob in blobs.values()}) + 1,
         "metadata": metadata,
+    }
+
+
+def _reuse(reuse: Reuse) -> dict[str, Any]:
+    """What an incremental took over, for people; the manifest has all of it."""
+    whole = dict(list(reuse.read_whole.items())[:_MOST_REASONS])
+    return {
+        "chunks_reused": reuse.chunks_reused,
+        "chunks_read": reuse.chunks_read,
+        "bytes_read": reuse.bytes_read,
+        "read_everything_because": reuse.reason,
+        "tables_read_whole": whole,
+        "tables_read_whole_count": len(reuse.read_whole),
     }
 
 

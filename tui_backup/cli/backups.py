@@ -8,7 +8,7 @@ from tui_backup.cli.outcome import going_on, report_failure
 from tui_backup.cli.parser import Commands, add_command, add_job, add_tables
 from tui_backup.cli.progress import ProgressLine
 from tui_backup.cli.text import Column
-from tui_backup.model import BackupJob, BackupJobInsert, JobStatus, JobType, Verification
+from tui_backup.model import BUILT_TYPES, BackupJob, BackupJobInsert, JobStatus, JobType, Verification
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tui_backup.cli.context import Context
     from tui_backup.services.session import Session
 
-BUILT_TYPES = [JobType.FULL.value]
-"""Types of backup that there is an engine for."""
+TYPES = [kind.value for kind in BUILT_TYPES]
+TYPE_HELP = "incremental reads only what changed since the last backup; both restore alike (default: %(default)s)"
 
 _ID_CELLS = 16
 """How much of a SHA-256 people see; --json has all of it."""
@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     """Add `backup` and `verify`."""
     backup = add_command(commands, "backup", start_backup, "back up a source")
     backup.add_argument("source", metavar="SOURCE", help="name of the source")
-    backup.add_argument("--type", choices=BUILT_TYPES, default="full", help="default: %(default)s")
+    backup.add_argument("--type", choices=TYPES, default="full", help=TYPE_HELP)
     backup.add_argument("--repo", metavar="NAME", help="repository (default: the default one)")
     add_tables(backup, "only this table (schema.table, quoted as in SQL)")
     backup.add_argument("--name", help="a name for the backup")
@@ -84,6 +84,7 @@ async def _wait(context: Context, session: Session, job: BackupJob) -> BackupJob
 
 
 def _show_completed(context: Context, job: BackupJob) -> None:
+    from tui_backup.services.incrementals import reuse_lines
     from tui_backup.services.utilities import clean_text, format_bytes, format_duration
 
     output = context.output
@@ -92,6 +93,8 @@ def _show_completed(context: Context, job: BackupJob) -> None:
         f"{job.tables_count or 0} tables, {job.rows_count or 0:,} rows, {format_bytes(job.backup_size)}"
         f" ({format_bytes(job.compressed_size_bytes)} stored) in {format_duration(job.duration_seconds)}"
     )
+    for line in reuse_lines(job):
+        output.line(line)
     short = str(job.id)[:8]
     output.line(f"Prove it: tui-backup verify {short} --files")
     output.line(f"Plan a restore: tui-backup restore {short} --into-database NAME")

@@ -133,6 +133,7 @@ async def show_job(context: Context, arguments: Namespace) -> None:
 
 
 def _facts(output: Output, job: BackupJob) -> list[tuple[str, str | Cell]]:
+    from tui_backup.services.incrementals import reuse_lines
     from tui_backup.services.utilities import clean_text, format_bytes, format_duration
 
     def number(value: int | None) -> str:
@@ -162,6 +163,7 @@ def _facts(output: Output, job: BackupJob) -> list[tuple[str, str | Cell]]:
         ("Path", clean_text(job.storage_path or "-")),
         ("Bucket", clean_text(job.storage_bucket or "-")),
     ]
+    facts += [("" if index else "Incremental", line) for index, line in enumerate(reuse_lines(job))]
     return facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from tui_backup.cli.backups import BUILT_TYPES
+from tui_backup.cli.backups import TYPE_HELP, TYPES
 from tui_backup.cli.output import plain
 from tui_backup.cli.parser import (
     Commands,
@@ -52,7 +52,7 @@ def add_commands(commands: Commands) -> None:
     add = add_command(group, "add", add_schedule, "make a schedule")
     add_name(add, "name of the new schedule")
     add.add_argument("--source", required=True, metavar="NAME", help="the source to back up")
-    add.add_argument("--type", choices=BUILT_TYPES, default="full", help="default: %(default)s")
+    add.add_argument("--type", choices=TYPES, default="full", help=TYPE_HELP)
     _add_when(add, is_required=True)
     add.add_argument("--timezone", default="UTC", metavar="ZONE", help="zone of the cron expression (default: UTC)")
     add.add_argument("--retention-days", type=count_or_none, default=30, metavar="N", help="default: 30; or `none`")
@@ -83,7 +83,7 @@ def _add_edit(group: Commands) -> None:
     add_name(edit, "name of the schedule")
     edit.add_argument("--rename", metavar="NAME", help="a new name")
     edit.add_argument("--source", metavar="NAME", help="another source")
-    edit.add_argument("--type", choices=BUILT_TYPES, help="another type of backup")
+    edit.add_argument("--type", choices=TYPES, help="another type of backup")
     _add_when(edit, is_required=False)
     edit.add_argument("--timezone", metavar="ZONE", help="another zone, e.g. Asia/Riyadh")
     # None means `none` here, so what was not named must be absent

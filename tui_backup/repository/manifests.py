@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -103,8 +103,30 @@ def list_manifests(store: Store, tenant_id: UUID) -> Iterator[ManifestEntry]:
         yield ManifestEntry(job_id, found.size_bytes, found.modified_at)
 
 
-def known_blobs(store: Store, tenant_id: UUID, source_name: str, newest: int = 5) -> dict[str, BlobRef]:
-    """The frames that need not be written again, from the newest backups of the same source.
+def earlier_manifests(
+    store: Store, tenant_id: UUID, source_name: str, also: Iterable[UUID] = (), newest: int = 5
+) -> list[Manifest]:
+    """The newest backups of a source, the newest first, and others that are asked for by their jobs.
+
+    Those that cannot be read are left out.
+
+    Args:
+        store: the repository.
+        tenant_id: whose backups.
+        source_name: only backups of this source are looked at.
+        also: further jobs, whatever their source was called then.
+        newest: how many.
+    """
+    found = _newest_of(store, tenant_id, source_name, newest)
+    for job_id in also:
+        if all(manifest.job.id != job_id for manifest in found):
+            manifest = _read_if_whole(store, tenant_id, job_id)
+            found += [manifest] if manifest else []
+    return found
+
+
+def known_blobs(store: Store, tenant_id: UUID, manifests: Sequence[Manifest]) -> dict[str, BlobRef]:
+    """The frames of earlier backups that need not be written again.
 
     A frame counts only while its pack is listed, is long enough, and no check has found it damaged. To be
     called while a hold is in place (:mod:`tui_backup.repository.holds`), or a deletion could take the packs
@@ -113,10 +135,8 @@ def known_blobs(store: Store, tenant_id: UUID, source_name: str, newest: int = 5
     Args:
         store: the repository.
         tenant_id: whose backups.
-        source_name: only backups of this source are looked at.
-        newest: how many of them.
+        manifests: of the earlier backups, the newest first.
     """
-    manifests = _newest_of(store, tenant_id, source_name, newest)
     if not manifests:
         return {}
     sizes = pack_sizes(store, tenant_id)
@@ -147,15 +167,19 @@ def _newest_of(store: Store, tenant_id: UUID, source_name: str, newest: int) -> 
     for entry in entries[:_MOST_LOOKED_AT]:
         if len(found) >= newest:
             break
-        try:
-            manifest = read_manifest(store, tenant_id, entry.job_id)
-        except (DamagedError, ObjectMissingError, RepositoryVersionError) as error:
-            # it only means that more is written anew
-            _LOG.warning("not used to save space: %s", error.message)
-            continue
-        if manifest.job.source_name == source_name:
+        manifest = _read_if_whole(store, tenant_id, entry.job_id)
+        if manifest is not None and manifest.job.source_name == source_name:
             found.append(manifest)
     return found
+
+
+def _read_if_whole(store: Store, tenant_id: UUID, job_id: UUID) -> Manifest | None:
+    try:
+        return read_manifest(store, tenant_id, job_id)
+    except (DamagedError, ObjectMissingError, RepositoryVersionError) as error:
+        # it only means that more is written anew
+        _LOG.warning("not used to save space: %s", error.message)
+        return None
 
 
 def _require_packs(store: Store, manifest: Manifest) -> None:

@@ -161,6 +161,13 @@ class PackWriter:
             raise StoreError(f"Frame {pending.id} is not stored yet", hint="A defect of tui-backup: report it.")
         return found
 
+    def reuse(self, blob_id: str) -> PendingBlob | None:
+        """A frame of an earlier backup, as if it had been written again; None when it is not there or not trusted."""
+        ref = self._known.get(blob_id)
+        if ref is None:
+            return None
+        return PendingBlob(ref.id, ref.stored_bytes, ref.raw_bytes)
+
     # -- for the run --------------------------------------------------------------------------------------
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -11,18 +11,19 @@ from tui_backup.manifest import Manifest
 from tui_backup.model import StopFlag
 from tui_backup.repository.holds import Hold
 from tui_backup.repository.keys import manifest_key
-from tui_backup.repository.manifests import known_blobs, write_manifest
+from tui_backup.repository.manifests import earlier_manifests, known_blobs, write_manifest
 from tui_backup.repository.packs import PackWriter
 from tui_backup.repository.store import ObjectStat, Store
 from tui_backup.repository.sweep import discard
 
 
 class BackupRun:
-    """What a job works with: a sink, and the act that makes the backup exist."""
+    """What a job works with: a sink, the manifests it asked for, and the act that makes the backup exist."""
 
-    def __init__(self, store: Store, sink: PackWriter) -> None:
+    def __init__(self, store: Store, sink: PackWriter, parents: Mapping[UUID, Manifest]) -> None:
         self._store = store
         self.sink = sink
+        self.parents = parents
         self.finished = False
 
     def finish(self, manifest: Manifest) -> ObjectStat:
@@ -45,6 +46,7 @@ def backup_run(
     job_id: UUID,
     source_name: str,
     *,
+    parents: Sequence[UUID] = (),
     stop: StopFlag | None = None,
     level: int = 1,
 ) -> Generator[BackupRun]:
@@ -55,6 +57,7 @@ def backup_run(
         tenant_id: whose backup.
         job_id: the job; its manifest will have this name.
         source_name: frames of earlier backups of this source are not written again.
+        parents: jobs whose manifests are wanted; those that can be read are in the run's ``parents``.
         stop: ends every wait, and is set when a put fails.
         level: of zstd.
 
@@ -72,9 +75,11 @@ def backup_run(
             raise AlreadyExistsError(
                 f"The backup of job {job_id} is already in {store.location}", hint="Nothing to do: it is complete."
             )
-        known = known_blobs(store, tenant_id, source_name)
+        earlier = earlier_manifests(store, tenant_id, source_name, also=parents)
+        known = known_blobs(store, tenant_id, earlier)
         sink = PackWriter(store, tenant_id, known=known, stop=stop, level=level, heartbeat=hold.renew_if_due)
-        run = BackupRun(store, sink)
+        run = BackupRun(store, sink, {each.job.id: each for each in earlier if each.job.id in parents})
+        del earlier
         try:
             yield run
         finally:

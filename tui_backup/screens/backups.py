@@ -13,6 +13,7 @@ from tui_backup.model import BackupJob, JobStatus, Proof
 from tui_backup.screens.facts import hint_of, problem_words
 from tui_backup.screens.formats import BACKUP_COLUMNS, job_row, number, progress_words
 from tui_backup.screens.pane import Pane
+from tui_backup.services.incrementals import reuse_lines
 from tui_backup.services.utilities import format_age, format_bytes
 from tui_backup.widgets.detail_pane import PaneMessage
 from tui_backup.widgets.live_table import LiveTable
@@ -114,9 +115,10 @@ def job_message(pane: Pane, job: BackupJob) -> PaneMessage:
     proof = PROOF_WORDS[job.proof]
     if job.proof_at is not None:
         proof = f"{proof.rstrip('.')}, {format_age((board.now() - job.proof_at).total_seconds())} ago."
+    took_over = " ".join(reuse_lines(job)[:1])
     title = f'"{job.backup_name}" ' if job.backup_name else ""
     return PaneMessage(
         f"{name}: {title}{number(job.tables_count)} tables, {number(job.rows_count)} rows, "
-        f"{format_bytes(job.backup_size)}{stored}{where}.",
+        f"{format_bytes(job.backup_size)}{stored}{where}. {took_over}".rstrip(),
         proof if job.deleted_at is None else "Its files were deleted.",
     )

@@ -17,6 +17,7 @@ from tui_backup.model import (
     Verification,
 )
 from tui_backup.screens.facts import comparison_words
+from tui_backup.services.incrementals import read_everything_because
 from tui_backup.services.utilities import describe_cron, format_age, format_bytes, format_duration
 from tui_backup.widgets.symbols import BAD, BUSY, DIM, GOOD, WARN, Symbols, status_tone
 from tui_backup.widgets.table_model import Cell, Column, Row
@@ -161,6 +162,11 @@ def proof_cell(job: BackupJob, verification: Verification | None, now: datetime,
     return Cell(f"{word} {age} ago", GOOD if job.proof is Proof.RESTORED else "", sort=sort)
 
 
+def _type_cell(job: BackupJob) -> Cell:
+    """An incremental that had to read everything stands out; the pane below says why."""
+    return Cell("inc!", WARN) if read_everything_because(job) else Cell(TYPE_WORDS[job.job_type])
+
+
 def job_row(job: BackupJob, verification: Verification | None, now: datetime, symbols: Symbols) -> Row:
     """One backup job for the first tab."""
     progress = job.progress if job.status is JobStatus.RUNNING else None
@@ -176,7 +182,7 @@ def job_row(job: BackupJob, verification: Verification | None, now: datetime, sy
             status_cell(job.status, progress, symbols),
             Cell(job.source_name or "?"),
             Cell(job.backup_name or "-"),
-            Cell(TYPE_WORDS[job.job_type]),
+            _type_cell(job),
             finished,
             Cell(format_bytes(size), sort=size),
             Cell(format_bytes(job.compressed_size_bytes), sort=job.compressed_size_bytes),

@@ -14,6 +14,7 @@ from tui_backup.screens.details import DetailsScreen, Facts
 from tui_backup.screens.facts import backup_command, hint_of, problem_words, why_not_restore
 from tui_backup.screens.formats import TABLE_COLUMNS, exact_time, number, progress_words
 from tui_backup.services.backups import BackupTable
+from tui_backup.services.incrementals import reuse_lines
 from tui_backup.services.utilities import format_bytes, format_duration
 from tui_backup.widgets.live_table import LiveTable
 from tui_backup.widgets.table_model import Cell, Row
@@ -170,6 +171,7 @@ def _facts(job: BackupJob) -> Facts:
         ("id", str(job.id)),
         ("source", plain(job.source_name)),
         ("job_type", str(job.job_type)),
+        *((("incremental", "\n".join(lines)),) if (lines := reuse_lines(job)) else ()),
         ("status", str(job.status)),
         ("backup_name", plain(job.backup_name)),
         ("description", plain(job.description)),

@@ -11,7 +11,7 @@ from textual.widgets import Button, Input, RadioSet, Select
 
 from tui_backup.errors import TuiBackupError
 from tui_backup.model import BackupJob, BackupJobInsert, JobType
-from tui_backup.screens.base import Dialog, text
+from tui_backup.screens.base import Dialog
 from tui_backup.screens.formats import TABLE_COLUMNS
 from tui_backup.screens.waiting import Waiting
 from tui_backup.services.backups import BackupEstimate
@@ -67,7 +67,8 @@ class NewBackupDialog(Dialog[BackupJob]):
     def compose_body(self) -> ComposeResult:
         """The form."""
         yield Field("Source", PlainSelect([], id="source"), id="source-field")
-        yield Field("Type", text("full: everything, independent of other backups"))
+        kinds = (("full", "full"), ("incremental: what changed", "incremental"))
+        yield Field("Type", PlainRadioSet(kinds, value="full", id="type"))
         whole = PlainRadioSet((("all of it", "all"), ("chosen tables", "tables")), value="all", id="what")
         yield Field("What", whole, id="tables-field")
         yield PickTable(TABLE_COLUMNS[:3], symbols=self.host.symbols, id="tables")
@@ -194,7 +195,7 @@ class NewBackupDialog(Dialog[BackupJob]):
             self._create(
                 BackupJobInsert(
                     source=source,
-                    job_type=JobType.FULL,
+                    job_type=JobType(self.query_one("#type", PlainRadioSet).chosen or JobType.FULL),
                     backup_name=self.query_one("#name", PlainInput).value.strip() or None,
                     description=self.query_one("#description", PlainInput).value.strip() or None,
                     tables=self._picked,

@@ -16,7 +16,7 @@ from tui_backup.screens.base import Dialog, set_text, text
 from tui_backup.screens.formats import cron_words
 from tui_backup.screens.waiting import Waiting
 from tui_backup.services.schedules import PRESETS, next_runs, validate_schedule
-from tui_backup.widgets.controls import Field, PlainButton, PlainCheckbox, PlainInput, PlainSelect
+from tui_backup.widgets.controls import Field, PlainButton, PlainCheckbox, PlainInput, PlainRadioSet, PlainSelect
 
 CUSTOM = "custom"
 # Which field of the form shows what validate_schedule() says of which setting.
@@ -57,7 +57,9 @@ class ScheduleForm(Dialog[BackupSchedule]):
         keep_count = old.max_backups_count if old else 10
         yield Field("Name", PlainInput(old.schedule_name if old else "", id="name"), id="name-field")
         yield Field("Source", PlainSelect([], id="source"), id="source-field")
-        yield Field("Type", text("full: everything, independent of other backups"))
+        kinds = (("full", "full"), ("incremental: what changed", "incremental"))
+        kind = str(old.job_type) if old else "full"
+        yield Field("Type", PlainRadioSet(kinds, value=kind, id="type"))
         yield Field("Preset", PlainSelect(presets, value=preset, id="preset"))
         yield Field("Cron", PlainInput(cron, id="cron"), id="cron-field")
         zone = PlainInput(old.timezone if old else "UTC", placeholder="Asia/Riyadh", id="zone")
@@ -193,7 +195,7 @@ class ScheduleForm(Dialog[BackupSchedule]):
             schedule_name=self._text("#name"),
             source=self._select("#source").chosen or "",
             cron_expression=self._text("#cron"),
-            job_type=self._schedule.job_type if self._schedule else JobType.FULL,
+            job_type=JobType(self.query_one("#type", PlainRadioSet).chosen or JobType.FULL),
             timezone=self._text("#zone"),
             description=self._text("#description") or None,
             repository=self._select("#repository").chosen,

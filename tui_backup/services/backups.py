@@ -20,7 +20,7 @@ from tui_backup.errors import (
     ValidationError,
     WorkFailedError,
 )
-from tui_backup.model import BackupJob, BackupJobInsert, JobStatus, JobType, Progress
+from tui_backup.model import BUILT_TYPES, BackupJob, BackupJobInsert, JobStatus, Progress
 from tui_backup.services import lookup
 from tui_backup.services.new_file import new_file
 from tui_backup.services.patience import wait_until
@@ -88,7 +88,7 @@ async def create_backup_job(session: Session, job: BackupJobInsert) -> BackupJob
         ValidationError: a type that is not built, or a value that cannot be stored.
         PermissionRefusedError: the role may not back up.
     """
-    if job.job_type is not JobType.FULL:
+    if job.job_type not in BUILT_TYPES:
         raise ValidationError("job_type", f"Backups of the type {job.job_type} are not possible yet.")
     source = await get_source(session, job.source)
     repository = await get_repository(session, job.repository)

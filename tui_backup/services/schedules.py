@@ -12,7 +12,7 @@ from uuid import UUID
 
 from tui_backup.catalog import rows
 from tui_backup.errors import NotFoundError, PermissionRefusedError, ValidationError
-from tui_backup.model import BackupSchedule, BackupScheduleInsert, JobType
+from tui_backup.model import BUILT_TYPES, BackupSchedule, BackupScheduleInsert, JobType
 from tui_backup.services import lookup
 from tui_backup.services.cron import parse_cron, parse_zone
 from tui_backup.services.repositories import get_repository
@@ -216,7 +216,7 @@ def validate_schedule(insert: BackupScheduleInsert) -> dict[str, str]:
     problems: dict[str, str] = {}
     if not insert.source:
         problems["source"] = "Choose a source."
-    if insert.job_type is not JobType.FULL:
+    if insert.job_type not in BUILT_TYPES:
         problems["job_type"] = f"Backups of the type {insert.job_type} are not possible yet."
     name = insert.schedule_name.strip()
     if not name:

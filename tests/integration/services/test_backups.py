@@ -71,7 +71,7 @@ async def test_what_cannot_be_asked_for(admin: Session, open_as: OpenAs, shop: d
     for wrong, error in (
         (BackupJobInsert(source="nope"), NotFoundError),
         (BackupJobInsert(source="shop", repository="nope"), NotFoundError),
-        (BackupJobInsert(source="shop", job_type=JobType.INCREMENTAL), ValidationError),
+        (BackupJobInsert(source="shop", job_type=JobType.SNAPSHOT), ValidationError),
         (BackupJobInsert(source="shop", job_type=JobType.SNAPSHOT), ValidationError),
         (BackupJobInsert(source="shop", backup_name="nul\0"), ValidationError),
     ):

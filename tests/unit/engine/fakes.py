@@ -67,6 +67,10 @@ class MemorySink:
             id=pending.id, pack="memory", offset=0, stored_bytes=pending.raw_bytes, raw_bytes=pending.raw_bytes
         )
 
+    def reuse(self, blob_id: str) -> PendingBlob | None:
+        frame = self.frames.get(blob_id)
+        return None if frame is None else PendingBlob(id=blob_id, stored_bytes=len(frame), raw_bytes=len(frame))
+
     def read(self, stored: Chunk | StoredFile | list[Blob]) -> bytes:
         """The stream of a chunk or a file."""
         blobs = stored if isinstance(stored, list) else stored.blobs

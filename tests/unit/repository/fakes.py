@@ -6,10 +6,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from tui_backup.errors import DamagedError, ObjectMissingError, ObjectTooLargeError
+from tui_backup.model import BlobRef
 from tui_backup.repository.keys import check_key, check_prefix
-from tui_backup.repository.store import DEFAULT_MAX_OBJECT_BYTES, ObjectStat
+from tui_backup.repository.manifests import earlier_manifests, known_blobs
+from tui_backup.repository.store import DEFAULT_MAX_OBJECT_BYTES, ObjectStat, Store
 
 
 class MemoryStore:
@@ -103,3 +106,8 @@ class BreakingStore(MemoryStore):
     def delete(self, key: str) -> None:
         self._before("delete", key)
         super().delete(key)
+
+
+def known(store: Store, tenant: UUID, source: str, newest: int = 5) -> dict[str, BlobRef]:
+    """The frames that a next backup of the source would not write again."""
+    return known_blobs(store, tenant, earlier_manifests(store, tenant, source, newest=newest))

@@ -12,14 +12,13 @@ from uuid import UUID
 import pytest
 
 from tests.unit.repository.builders import TENANT, back_up, make_manifest, rows, write_stream
-from tests.unit.repository.fakes import MemoryStore
+from tests.unit.repository.fakes import MemoryStore, known
 from tui_backup.errors import CancelledError, StoreError, StoreUnavailableError
 from tui_backup.manifest import Blob, Manifest
 from tui_backup.model import StopFlag
 from tui_backup.repository.check import verify_files
 from tui_backup.repository.directory import DirectoryStore
 from tui_backup.repository.keys import pack_key
-from tui_backup.repository.manifests import known_blobs
 from tui_backup.repository.packs import PackWriter
 
 JOB = UUID("11111111-1111-1111-1111-111111111111")
@@ -165,7 +164,7 @@ def test_after_a_check_found_damage_the_next_backup_mends(store: MemoryStore) ->
     store.objects[key] = bytes(data)
     # nobody knows of it yet, so it is counted on
     assert not verify_files(store, back_up(store, tables)).is_whole
-    assert known_blobs(store, TENANT, "shop") == {}
+    assert known(store, TENANT, "shop") == {}
     mended = back_up(store, tables)
     assert verify_files(store, mended, deep=True).is_whole
     assert not verify_files(store, first).is_whole

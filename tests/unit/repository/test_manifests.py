@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from tests.unit.repository.builders import TENANT, back_up, rows
-from tests.unit.repository.fakes import MemoryStore
+from tests.unit.repository.fakes import MemoryStore, known
 from tui_backup.errors import AlreadyExistsError, DamagedError, ObjectMissingError, RepositoryVersionError
 from tui_backup.manifest import Manifest
 from tui_backup.repository.format import decode_manifest, encode_manifest, ref_of
 from tui_backup.repository.frames import compress_whole, decompress_whole
 from tui_backup.repository.keys import manifest_key, pack_key, packs_prefix
-from tui_backup.repository.manifests import known_blobs, list_manifests, read_manifest, write_manifest
+from tui_backup.repository.manifests import list_manifests, read_manifest, write_manifest
 from tui_backup.repository.packs import PackReader
 from tui_backup.repository.run import backup_run
 
@@ -163,9 +163,9 @@ def test_a_second_backup_writes_only_what_changed(store: MemoryStore) -> None:
 
 def test_nothing_is_shared_between_tenants_or_sources(store: MemoryStore) -> None:
     back_up(store, {"orders": rows(1)})
-    assert known_blobs(store, OTHER_TENANT, "shop") == {}
-    assert known_blobs(store, TENANT, "another") == {}
-    assert len(known_blobs(store, TENANT, "shop")) == 2
+    assert known(store, OTHER_TENANT, "shop") == {}
+    assert known(store, TENANT, "another") == {}
+    assert len(known(store, TENANT, "shop")) == 2
 
 
 def test_only_the_newest_backups_count(store: MemoryStore) -> None:
@@ -173,8 +173,8 @@ def test_only_the_newest_backups_count(store: MemoryStore) -> None:
         store.clock_ahead = timedelta(hours=seed)
         back_up(store, {"orders": rows(seed)})
     # each has its table and the schema that all share
-    assert len(known_blobs(store, TENANT, "shop", newest=2)) == 3
-    assert len(known_blobs(store, TENANT, "shop", newest=9)) == 5
+    assert len(known(store, TENANT, "shop", newest=2)) == 3
+    assert len(known(store, TENANT, "shop", newest=9)) == 5
 
 
 def test_packs_that_are_gone_or_short_do_not_count(store: MemoryStore) -> None:
@@ -182,9 +182,9 @@ def test_packs_that_are_gone_or_short_do_not_count(store: MemoryStore) -> None:
     key = pack_key(TENANT, manifest.contents.schema.blobs[0].pack)
     whole = store.objects[key]
     store.objects[key] = whole[:100]
-    assert known_blobs(store, TENANT, "shop") == {}
+    assert known(store, TENANT, "shop") == {}
     del store.objects[key]
-    assert known_blobs(store, TENANT, "shop") == {}
+    assert known(store, TENANT, "shop") == {}
     again = back_up(store, {"orders": rows(1)})
     assert store.objects[key] == whole
     assert PackReader(store, TENANT).read_blob(ref_of(again.contents.tables[0].chunks[0].blobs[0])) == rows(1)
@@ -193,4 +193,4 @@ def test_packs_that_are_gone_or_short_do_not_count(store: MemoryStore) -> None:
 def test_a_damaged_manifest_only_costs_space(store: MemoryStore) -> None:
     manifest = back_up(store, {"orders": rows(1)})
     store.objects[manifest_key(TENANT, manifest.job.id)] = b"damaged"
-    assert known_blobs(store, TENANT, "shop") == {}
+    assert known(store, TENANT, "shop") == {}

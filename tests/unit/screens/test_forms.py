@@ -29,8 +29,22 @@ async def test_what_is_not_built_is_not_offered(run: Runner) -> None:
         await pilot.press("n")
         await pilot.pause()
         text = screen_text(app).split("New backup")[1]
-        assert "incremental" not in text
+        assert "incremental" in text
         assert "snapshot" not in text
+
+
+async def test_an_incremental_is_chosen_by_keys(backend: FakeBackend, run: Runner) -> None:
+    async with run() as (app, pilot):
+        await pilot.press("n")
+        await until(pilot, lambda: app.screen.query_one("#source", PlainSelect).chosen is not None)
+        app.screen.query_one("#type").focus()
+        await pilot.press("down")
+        app.screen.query_one("#start").focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, MainScreen))
+        (job,) = backend.called("create_backup_job")[0]
+        assert job.job_type is JobType.INCREMENTAL
+        assert " incr " in screen_text(app)
 
 
 async def test_chosen_tables_are_ticked_with_a_list(backend: FakeBackend, run: Runner) -> None:

@@ -39,7 +39,7 @@ def test_good(changes: dict[str, Any]) -> None:
         ("retention_days", -1),
         ("max_backups_count", 0),
         ("max_backups_count", 10**9),
-        ("job_type", JobType.INCREMENTAL),
+        ("job_type", JobType.SNAPSHOT),
         ("job_type", JobType.SNAPSHOT),
         *(
             ("notification_emails", [bad])

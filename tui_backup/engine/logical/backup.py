@@ -1,4 +1,4 @@
-"""A full logical backup: one consistent copy of a database, or of chosen tables, into a sink.
+"""A logical backup: one consistent copy of a database, or of chosen tables, into a sink.
 
 The order of things: rights, locks, snapshot, marker; then, side by side, pg_dump writes the definitions, the workers
 read the tables in block ranges, and this thread reads what is small; last, the sink makes everything durable and says
@@ -19,6 +19,7 @@ from tui_backup.engine.connection import child_environment
 from tui_backup.engine.logical import largeobjects, left_out
 from tui_backup.engine.logical.cut import CHUNK_BLOCKS, BlockRange, select_rows
 from tui_backup.engine.logical.dumps import Dumps
+from tui_backup.engine.logical.incremental import ChunkCheck, Parent, Takeover, why_read_everything
 from tui_backup.engine.logical.introspect import (
     read_database,
     read_extensions,
@@ -71,6 +72,7 @@ class BackupRequest:
         application_name: what pg_stat_activity shows.
         chunk_blocks: heap blocks a chunk.
         tools: folder of the client tools; looked for when None.
+        parent: what an incremental builds on; None for a full backup.
     """
 
     conninfo: str = field(repr=False)
@@ -81,6 +83,7 @@ class BackupRequest:
     application_name: str = "tui-backup"
     chunk_blocks: int = CHUNK_BLOCKS
     tools: Path | None = None
+    parent: Parent | None = None
 
 
 def backup_database(
@@ -117,6 +120,7 @@ class _ChunkTask:
 
     table: TableSource
     block_range: BlockRange
+    check: ChunkCheck | None = None
 
     @property
     def label(self) -> str:
@@ -203,7 +207,12 @@ class _Backup:
         sequences = read_sequences(session, selection.sequences)
         views = [] if selection.chosen else read_materialized_views(session, self._relations)
         roles, extensions = read_roles(session), read_extensions(session)
-        chunk_tasks = [_ChunkTask(table, block_range) for table in tables for block_range in table.ranges]
+        takeover = self._takeover(server, database, snapshot)
+        chunk_tasks = [
+            _ChunkTask(table, block_range, check)
+            for table in tables
+            for block_range, check in zip(table.ranges, _checks(takeover, table), strict=True)
+        ]
         copied = self._copy(self._line_plan(server, snapshot_name, selection), tables, chunk_tasks, object_tasks, dumps)
         schema, globals_ = dumps.result()
         self._progress(phase="storing")
@@ -228,6 +237,7 @@ class _Backup:
             extensions=extensions,
             chosen_tables=list(selection.chosen),
             left_out=left_out.of_tools(schema.warnings, dumps.globals_refused),
+            reuse=takeover.describe(copied[: len(chunk_tasks)]) if takeover else None,
         )
 
     # -- before reading ---------------------------------------------------------------------------------------------
@@ -249,6 +259,21 @@ class _Backup:
         except ReadOnlyError as exc:
             return _without_marker(snapshot, str(exc))
         return msgspec.structs.replace(snapshot, marker=marker)
+
+    def _takeover(
+        self, server: manifest.Server, database: manifest.Database, snapshot: manifest.Snapshot
+    ) -> Takeover | None:
+        parent = self._request.parent
+        if parent is None:
+            return None
+        reason = parent.reason
+        if parent.contents is None:
+            reason = reason or "there is no earlier backup of it"
+        else:
+            reason = why_read_everything(
+                self._session, parent.contents, server=server, database=database, snapshot=snapshot
+            )
+        return Takeover(parent, reason, self._sink.reuse)
 
     def _line_plan(self, server: manifest.Server, snapshot_name: str, selection: Selection) -> LinePlan:
         request, session = self._request, self._session
@@ -324,6 +349,12 @@ class _Backup:
 
     def _stored(self, stream: StoredStream) -> manifest.StoredFile:
         return manifest.StoredFile(blobs=self._blobs(stream.blobs), raw_bytes=stream.raw_bytes, tool=stream.tool)
+
+
+def _checks(takeover: Takeover | None, table: TableSource) -> Sequence[ChunkCheck | None]:
+    if takeover is None:
+        return [None] * len(table.ranges)
+    return takeover.checks(table, shown(table.relation.key))
 
 
 def _without_marker(snapshot: manifest.Snapshot, reason: str) -> manifest.Snapshot:

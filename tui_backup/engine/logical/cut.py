@@ -29,6 +29,25 @@ def cut(blocks: int, chunk_blocks: int = CHUNK_BLOCKS) -> list[BlockRange]:
     return [(first, None if first + chunk_blocks >= blocks else first + chunk_blocks) for first in starts]
 
 
+def select_range(columns: str, table: tuple[str, str], block_range: BlockRange) -> str:
+    """A query over one block range of a table.
+
+    Args:
+        columns: the select list, as SQL.
+        table: schema and name.
+        block_range: see :func:`cut`; (0, None) reads without a range.
+    """
+    # ONLY: the rows of inheritance children and partitions are theirs
+    query = f"SELECT {columns} FROM ONLY {qualified(*table)}"
+    first, end = block_range
+    if block_range == (0, None):
+        return query
+    query += f" WHERE ctid >= '({first},0)'::pg_catalog.tid"
+    if end is not None:
+        query += f" AND ctid < '({end},0)'::pg_catalog.tid"
+    return query
+
+
 def select_rows(
     table: tuple[str, str], columns: Sequence[str], block_range: BlockRange, condition: str | None = None
 ) -> str:
@@ -40,20 +59,10 @@ def select_rows(
         block_range: see :func:`cut`; (0, None) reads without a range.
         condition: the WHERE clause of an extension's configuration table, with its WHERE.
     """
-    listed = ", ".join(quote(column) for column in columns)
-    # ONLY: the rows of inheritance children and partitions are theirs
-    query = f"SELECT {listed} FROM ONLY {qualified(*table)}"
-    first, end = block_range
-    if condition:
-        if block_range != (0, None):
-            raise ValueError("a table with a condition is read in one piece")
-        return f"{query} {condition}"
-    if block_range == (0, None):
-        return query
-    query += f" WHERE ctid >= '({first},0)'::pg_catalog.tid"
-    if end is not None:
-        query += f" AND ctid < '({end},0)'::pg_catalog.tid"
-    return query
+    if condition and block_range != (0, None):
+        raise ValueError("a table with a condition is read in one piece")
+    query = select_range(", ".join(quote(column) for column in columns), table, block_range)
+    return f"{query} {condition}" if condition else query
 
 
 def copy_out(query: str, encoding: str) -> str:

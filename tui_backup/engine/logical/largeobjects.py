@@ -85,6 +85,11 @@ class LargeObjectTask:
     parts: Sequence[tuple[int, int, int]]
 
     @property
+    def check(self) -> None:
+        """Their rows lie in a system table whose row versions an ordinary login may not see: they are always read."""
+        return None
+
+    @property
     def label(self) -> str:
         return "large objects"
 

@@ -92,6 +92,10 @@ class Line(Protocol):
         """Stream a query's rows as COPY text; returns how many the server says it sent."""
         ...
 
+    async def row(self, query: str) -> tuple[int, ...]:
+        """The only row of a query whose columns are integers."""
+        ...
+
     async def close(self) -> None:
         """End the session."""
         ...
@@ -244,6 +248,9 @@ class AsyncpgLine:
         status = await self._connection.copy_from_query(query, output=output, format="text", encoding=self._encoding)
         return int(status.rpartition(" ")[2])
 
+    async def row(self, query: str) -> tuple[int, ...]:
+        return tuple(await self._connection.fetchrow(query))
+
     async def close(self) -> None:
         try:
             await self._connection.close(timeout=_CLOSE_TIMEOUT_S)
@@ -289,6 +296,10 @@ class PsycopgLine:
             for block in stream:
                 take(block)
         return cursor.rowcount
+
+    async def row(self, query: str) -> tuple[int, ...]:
+        found = self._connection.execute(query.encode()).fetchone()
+        return found or ()
 
     async def close(self) -> None:
         self._connection.close()

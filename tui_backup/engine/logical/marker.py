@@ -7,6 +7,7 @@ rolled back, commits lost in a crash), the answers differ, and ids may have been
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import psycopg
 
 from tui_backup import manifest
 from tui_backup.engine.connection import connect, map_error
+from tui_backup.engine.logical.session import SourceSession
 
 MARKER_IDS = 64
 
@@ -51,6 +53,43 @@ def burn(conninfo: str, *, application_name: str, passfile: Path | None = None) 
     if len(xids) != len(pattern):
         raise ReadOnlyError(f"the server answered with {len(xids)} of {len(pattern)} ids")
     return manifest.Marker(xids=xids, committed=pattern)
+
+
+_STATUS_SQL = """
+SELECT CASE WHEN x.id::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) THEN 'in the future'
+            ELSE coalesce(pg_xact_status(x.id::xid8), 'too old') END
+FROM unnest(%s::text[]) WITH ORDINALITY AS x(id, position) ORDER BY x.position
+"""
+
+
+def marker_problem(session: SourceSession, then: manifest.Snapshot) -> str | None:
+    """Condition (d): whether the marker that a backup left still stands.
+
+    Args:
+        session: a session with a snapshot.
+        then: that backup's snapshot.
+
+    Returns:
+        What the server's answers give away, None when they are as they must be.
+    """
+    marker = then.marker
+    if marker is None:
+        return f"the parent has no marker: {then.marker_missing_reason or 'unknown why'}"
+    rows = session.query(_STATUS_SQL, [[str(xid) for xid in marker.xids]], what="asking for the parent's marker")
+    return compare_marker(marker, [str(row[0]) for row in rows])
+
+
+def compare_marker(marker: manifest.Marker, answers: Sequence[str]) -> str | None:
+    """Hold the server's answers against the pattern."""
+    if "in the future" in answers:
+        return "transaction ids that the parent saw are yet to come: the server's history was cut"
+    if "too old" in answers:
+        return "the server has forgotten how the parent's transactions ended"
+    expected = ["committed" if committed else "aborted" for committed in marker.committed]
+    wrong = sum(answer != wanted for answer, wanted in zip(answers, expected, strict=True))
+    if wrong:
+        return f"{wrong} of the parent's {len(expected)} marks differ: the server's history was cut and lived again"
+    return None
 
 
 class ReadOnlyError(Exception):

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 
@@ -15,6 +15,8 @@ from tui_backup.engine.connection import map_error
 from tui_backup.engine.logical.lines import ASYNCPG_ERRORS, Line, LinePlan, open_line
 from tui_backup.errors import ConnectionFailedError, SourceChangedError
 from tui_backup.model import BackupSink, PendingBlob, ProgressReport, StopFlag
+
+T = TypeVar("T")
 
 _POLL_S = 0.1
 _STALL_TIMEOUT_S = 600.0
@@ -40,14 +42,33 @@ class CopyTask(Protocol):
         """Estimated size, for the order and the progress."""
         ...
 
+    @property
+    def check(self) -> StreamCheck | None:
+        """What tells that the stream is stored already; None when it must be read."""
+        ...
+
+
+class StreamCheck(Protocol):
+    """Asks the server whether a stream is still the one that an earlier backup stored."""
+
+    @property
+    def query(self) -> str:
+        """A SELECT of one row of integers."""
+        ...
+
+    def stored(self, answer: tuple[int, ...]) -> Copied | None:
+        """The stored stream when the answer says that it still stands."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One stored stream."""
+    """One stored stream. ``reused``: it was not read, an earlier backup stored it."""
 
     rows: int
     raw_bytes: int
     blobs: Sequence[PendingBlob]
+    reused: bool = False
 
 
 class _StoppedError(Exception):
@@ -122,7 +143,6 @@ class _Worker(threading.Thread):
     async def _copy(self, line: Line, index: int) -> None:
         task = self._shared.tasks[index]
         shared = self._shared
-        blob = shared.sink.open_blob()
         raw_bytes = 0
 
         def take(block: bytes | bytearray | memoryview) -> None:
@@ -136,7 +156,12 @@ class _Worker(threading.Thread):
             self.reads_since = time.monotonic()
 
         self.label = task.label
+        if task.check is not None and (stored := await self._stored(line, task.check)) is not None:
+            shared.progress(bytes_=stored.raw_bytes)
+            shared.finish(index, stored)
+            return
         self.reads_since = time.monotonic()
+        blob = shared.sink.open_blob()
         try:
             rows = await _mapped(line.copy(task.query, take), f"reading {task.label}")
             self.reads_since = None
@@ -148,8 +173,16 @@ class _Worker(threading.Thread):
             self.reads_since = None
         shared.finish(index, copied)
 
+    async def _stored(self, line: Line, check: StreamCheck) -> Copied | None:
+        self._shared.check()
+        self.reads_since = time.monotonic()
+        try:
+            return check.stored(await _mapped(line.row(check.query), f"comparing {self.label} with the parent"))
+        finally:
+            self.reads_since = None
 
-async def _mapped(work: Coroutine[Any, Any, int], what: str) -> int:
+
+async def _mapped(work: Coroutine[Any, Any, T], what: str) -> T:
     try:
         return await work
     except (*ASYNCPG_ERRORS, psycopg.Error, OSError, TimeoutError) as exc:

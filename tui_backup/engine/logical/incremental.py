@@ -1,0 +1,203 @@
+"""Which chunks an incremental backup takes from its parent unread. Why that is sound: INCREMENTAL.md, beside this file.
+
+A chunk is taken over when the parent's history stands (:func:`why_read_everything`), its table is still the same
+(:func:`why_read_whole`), and the server answers that its block range shows the parent's rows and no newer one
+(:class:`ChunkCheck`). Whatever cannot be told is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from tui_backup import manifest
+from tui_backup.engine.logical.cut import BlockRange, select_range
+from tui_backup.engine.logical.marker import marker_problem
+from tui_backup.engine.logical.pump import Copied
+from tui_backup.engine.logical.session import SourceSession
+from tui_backup.engine.logical.tables import TableSource
+from tui_backup.model import PendingBlob
+
+XID_HORIZON = 2**31 - 2**26
+"""Transaction ids between the parent's snapshot and now, from which on 32-bit ages are not relied upon: 2^26 before
+the server's own age() turns round, which is more than it lets happen between two of its warnings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The backup that an incremental builds on.
+
+    Args:
+        job_id: of the parent; None when there is none.
+        contents: its manifest's; None when there is none, or it cannot be read.
+        reason: why there are no contents.
+    """
+
+    job_id: UUID | None = None
+    contents: manifest.Contents | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCheck:
+    """Conditions (b) and (c): as many visible rows as then, and none from a transaction that was not over then."""
+
+    chunk: manifest.Chunk
+    blobs: Sequence[PendingBlob]
+    query: str
+
+    def stored(self, answer: tuple[int, ...]) -> Copied | None:
+        """The parent's chunk when the answer (visible rows, rows that may be newer) says that it stands."""
+        if answer != (self.chunk.rows, 0):
+            return None
+        return Copied(self.chunk.rows, self.chunk.raw_bytes, self.blobs, reused=True)
+
+
+def why_read_everything(
+    session: SourceSession,
+    parent: manifest.Contents,
+    *,
+    server: manifest.Server,
+    database: manifest.Database,
+    snapshot: manifest.Snapshot,
+) -> str | None:
+    """Conditions (a) and (d) for the database as a whole.
+
+    Args:
+        session: of the backup, in its snapshot.
+        parent: what the parent says of itself.
+        server, database, snapshot: what is seen now.
+
+    Returns:
+        What forbids taking anything over, None when nothing does.
+    """
+    return (
+        _other_place(parent, server, database)
+        or _too_far(parent.snapshot, snapshot)
+        or marker_problem(session, parent.snapshot)
+    )
+
+
+def _other_place(parent: manifest.Contents, server: manifest.Server, database: manifest.Database) -> str | None:
+    before = parent.server
+    if server.is_standby or before.is_standby:
+        return "a standby cannot burn transaction ids"
+    if not server.system_identifier or not server.timeline:
+        return "the login may not see the server's system identifier and timeline"
+    pairs = (
+        ("cluster", before.system_identifier, server.system_identifier),
+        ("timeline", before.timeline, server.timeline),
+        ("server version", before.version_num, server.version_num),
+        ("block size", before.block_size, server.block_size),
+        ("database", parent.database.oid, database.oid),
+        ("encoding", parent.database.encoding, database.encoding),
+    )
+    for what, then, now in pairs:
+        if then != now:
+            return f"the parent is of another {what} ({then or 'unknown'}, now {now})"
+    return None
+
+
+def _too_far(then: manifest.Snapshot, now: manifest.Snapshot) -> str | None:
+    if now.xmax < then.xmax:
+        return "the server's transaction ids are behind the parent's: its history was cut"
+    if now.xmax - then.xmin >= XID_HORIZON:
+        return f"{now.xmax - then.xmin:,} transaction ids since the parent's snapshot are too many to tell ages apart"
+    return None
+
+
+def why_read_whole(then: manifest.Table | None, table: TableSource) -> str | None:
+    """Condition (a) for one table, found in the parent by its oid; None when its chunks may be compared."""
+    if then is None:
+        return "not in the parent"
+    relation = table.relation
+    if relation.access_method != "heap":
+        return f"access method {relation.access_method}"
+    if relation.condition or then.condition:
+        return "its extension chooses the rows"
+    if then.relfilenode != relation.relfilenode or not relation.relfilenode:
+        return "rewritten since the parent"
+    if then.shape != table.shape:
+        return "columns or types changed"
+    loose = [column.name for column in table.columns if column.text_depends_on_catalog and not column.generated]
+    if loose:
+        return f"the text of column {loose[0]} depends on the catalog"
+    return None
+
+
+def match_chunks(then: manifest.Table, table: TableSource) -> dict[BlockRange, manifest.Chunk]:
+    """The parent's chunk of each block range that had room for every row that the range can show now."""
+    before = {chunk.first_block: chunk for chunk in then.chunks}
+    found: dict[BlockRange, manifest.Chunk] = {}
+    for first, end in table.ranges:
+        chunk = before.get(first)
+        if chunk is None:
+            continue
+        last = table.blocks if end is None else end
+        if chunk.end_block is None or last <= chunk.end_block:
+            found[first, end] = chunk
+    return found
+
+
+def check_query(table: TableSource, block_range: BlockRange, parent_xmin: int) -> str:
+    """Count the rows of a block range, and those whose transaction may not have been over at the parent's snapshot.
+
+    Both ages are measured from the same next transaction id: age() keeps to one within a transaction.
+    """
+    old = parent_xmin % 2**32
+    columns = f"count(*), count(*) FILTER (WHERE age(xmin) <= age('{old}'::xid))"
+    return select_range(columns, table.relation.key, block_range)
+
+
+class Takeover:
+    """Decides for every chunk of a backup whether the parent's may do.
+
+    Args:
+        parent: what to build on.
+        reason: why everything is read, None when the parent fits.
+        reuse: gives a frame that the repository holds, None for one that is missing or not trusted.
+    """
+
+    def __init__(self, parent: Parent, reason: str | None, reuse: Callable[[str], PendingBlob | None]) -> None:
+        self._parent, self._reason, self._reuse = parent, reason, reuse
+        self._before: Mapping[int, manifest.Table] = {}
+        self._xmin = 0
+        if reason is None and parent.contents is not None:
+            self._before = {table.oid: table for table in parent.contents.tables}
+            self._xmin = parent.contents.snapshot.xmin
+        self._read_whole: dict[str, str] = {}
+
+    def checks(self, table: TableSource, label: str) -> list[ChunkCheck | None]:
+        """For each range of a table its check, None where it must be read."""
+        if self._reason is not None or not table.ranges:
+            return [None] * len(table.ranges)
+        then = self._before.get(table.relation.oid)
+        why = why_read_whole(then, table)
+        if then is None or why is not None:
+            self._read_whole[label] = why or "not in the parent"
+            return [None] * len(table.ranges)
+        matches = match_chunks(then, table)
+        return [self._check(table, each, matches.get(each)) for each in table.ranges]
+
+    def _check(self, table: TableSource, block_range: BlockRange, chunk: manifest.Chunk | None) -> ChunkCheck | None:
+        if chunk is None:
+            return None
+        blobs = [self._reuse(blob.id) for blob in chunk.blobs]
+        there = [blob for blob in blobs if blob is not None]
+        if len(there) != len(blobs):
+            # lost, cut off, or found damaged: read it again
+            return None
+        return ChunkCheck(chunk, there, check_query(table, block_range, self._xmin))
+
+    def describe(self, copied: Sequence[Copied]) -> manifest.Reuse:
+        """What became of it."""
+        read = [each for each in copied if not each.reused]
+        return manifest.Reuse(
+            parent_job_id=self._parent.job_id if self._reason is None else None,
+            reason=self._reason,
+            chunks_reused=len(copied) - len(read),
+            chunks_read=len(read),
+            bytes_read=sum(each.raw_bytes for each in read),
+            read_whole=self._read_whole,
+        )
