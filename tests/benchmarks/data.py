@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -51,3 +52,28 @@ def make_giant(conn: psycopg.Connection, scale: float) -> None:
 
 
 WORKS: dict[str, Callable[[psycopg.Connection, float], None]] = {"W1": make_shop, "W2": make_giant}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to W2 between a full backup and the incrementals upon it."""
+
+    statements: Sequence[str]
+    reach: str
+
+
+CHANGES = {
+    "no change": Change((), "<= 0.05"),
+    "1 % newest changed": Change(
+        ("UPDATE giant SET note = note || '.' WHERE id > (SELECT max(id) * 0.99 FROM giant)",), "<= 0.08"
+    ),
+    "10 % appended": Change(
+        (
+            "INSERT INTO giant SELECT m.id + g, g % 3, g % 20000 + 1, 1, now(), md5(g::text), '{}'"
+            " FROM (SELECT max(id) AS id, count(*) AS rows FROM giant) m, generate_series(1, m.rows / 10) g",
+        ),
+        "<= 0.20",
+    ),
+    "1 % at random changed": Change(("UPDATE giant SET note = note || ',' WHERE id % 100 = 7",), "report, <= 1.0"),
+}
+"""W3."""

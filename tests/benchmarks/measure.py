@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+Row = dict[str, object]
+"""One line of the table: "measure", figures whose names end with their unit, "reach"."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -30,13 +33,14 @@ class Result:
     ours: Sequence[Run]
     peer: Sequence[Run]
     note: str = ""
+    reach: str = ""
 
     @property
     def ratios(self) -> list[float]:
         """Ours by peer, wall, pair by pair."""
         return [a.wall_s / b.wall_s for a, b in zip(self.ours, self.peer, strict=True)]
 
-    def row(self) -> dict[str, object]:
+    def row(self) -> Row:
         """The figures for table and JSON."""
         return {
             "measure": self.name,
@@ -50,6 +54,7 @@ class Result:
             "peer_cpu_s": round(statistics.median(run.cpu_s for run in self.peer), 2),
             "ours_peak_mb": round(max(run.peak_bytes for run in self.ours) / 1e6),
             "peer_peak_mb": round(max(run.peak_bytes for run in self.peer) / 1e6),
+            "reach": self.reach,
             "note": self.note,
         }
 
