@@ -425,6 +425,7 @@ class FakeBackend:
             backup_name=job.backup_name,
             description=job.description,
             chosen_tables=job.tables,
+            job_type=job.job_type,
         )
         self.world.jobs[made.id] = made
         return made
