@@ -99,6 +99,7 @@ def test_damage_is_not_inherited(console: Console, pg: TestServer, shop: str) ->
     _came_back(console, pg, second, shop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["manifest", "pack"])
 def test_what_the_parent_names_and_the_repository_lacks(console: Console, pg: TestServer, shop: str, what: str) -> None:
     first = _back_up(console, "full")

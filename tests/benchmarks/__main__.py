@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import store
+from tests.benchmarks import console, store
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.measure import Row
 
@@ -36,7 +36,7 @@ BENCHED: dict[str, Callable[[Bench], list[Row]]] = {
 }
 """Those that share one server; those that change its data come last."""
 
-MEASURES = [*BENCHED]
+MEASURES = [*BENCHED, *console.MEASURES]
 
 
 def main() -> None:
@@ -73,6 +73,11 @@ def _measured(wanted: list[str], folder: Path, scale: float, count: int) -> Iter
                 yield from BENCHED[name](bench)
         finally:
             bench.server.close()
+    for name, act in console.MEASURES.items():
+        if name in wanted:
+            place = folder / name
+            place.mkdir(mode=0o700)
+            yield from act(place, scale, count)
 
 
 if __name__ == "__main__":

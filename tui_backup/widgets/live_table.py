@@ -140,7 +140,7 @@ class LiveTable(ScrollView, can_focus=True):
         fresh = {row.key: row for row in rows}
         old = self.model.rows
         changed = [row for key, row in fresh.items() if key in old and old[key] != row]
-        self.model.rows = fresh
+        self.model.put_all(fresh)
         if not self._rearrange():
             for row in changed:
                 self._repaint_cells(old[row.key], row)
@@ -152,7 +152,7 @@ class LiveTable(ScrollView, can_focus=True):
         old = self.model.rows.get(row.key)
         if old == row:
             return
-        self.model.rows[row.key] = row
+        self.model.put(row)
         if not self._rearrange() and old is not None:
             self._repaint_cells(old, row)
         if row.key == self._cursor:

@@ -71,6 +71,19 @@ class TableModel:
         self.sort_column: int | None = None
         self.sort_descending = False
         self._index: dict[str, int] = {}
+        # of the columns that may stretch; measured again only with all rows, since 10,000 of them take 50 ms
+        self._naturals: dict[int, int] = {}
+
+    def put_all(self, rows: dict[str, Row]) -> None:
+        """Take over all rows."""
+        self.rows = rows
+        self._naturals.clear()
+
+    def put(self, row: Row) -> None:
+        """Add or change one row."""
+        self.rows[row.key] = row
+        for column, width in self._naturals.items():
+            self._naturals[column] = max(width, cell_len(row.cells[column].text))
 
     def index_of(self, key: str | None) -> int | None:
         """Place of a row in the visible order."""
@@ -114,7 +127,9 @@ class TableModel:
         widths = {index: self.columns[index].width for index in shown_columns}
         spare = width - 1 - sum(widths.values()) - gap * (len(shown_columns) - 1)
         wishes = {
-            index: min(self.columns[index].most or 0, self._natural(index)) - widths[index] for index in shown_columns
+            index: min(most, self._natural(index)) - widths[index]
+            for index in shown_columns
+            if (most := self.columns[index].most) is not None
         }
         while spare > 0 and any(wish > 0 for wish in wishes.values()):
             # The column that lacks least first: one very long name must not starve all others.
@@ -132,8 +147,10 @@ class TableModel:
         return places
 
     def _natural(self, column: int) -> int:
-        texts: Iterable[str] = (row.cells[column].text for row in self.rows.values())
-        return max((cell_len(text) for text in texts), default=0)
+        if column not in self._naturals:
+            texts: Iterable[str] = (row.cells[column].text for row in self.rows.values())
+            self._naturals[column] = max((cell_len(text) for text in texts), default=0)
+        return self._naturals[column]
 
 
 def _sort_value(row: Row, column: int) -> Any:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.integration.catalog.world import World, login_of, make_world
 from tests.integration.services.installation import configure
 from tests.servers import TestServer
@@ -15,6 +17,7 @@ from tui_backup.screens.backend import ServiceBackend
 from tui_backup.screens.schedule_form import ScheduleForm
 
 
+@pytest.mark.slow
 async def test_what_is_typed_survives_and_is_saved_afterwards(
     pg_new: Callable[..., TestServer], tmp_path: Path
 ) -> None:

@@ -42,7 +42,16 @@ async def start_over(app: Any, pilot: Any) -> None:
     await until(pilot, lambda: isinstance(app.screen, MainScreen) and app.screen.pane.id == "backups")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (60, 20), (40, 12), (200, 50)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(
+    "size",
+    [
+        (80, 24),
+        pytest.param((60, 20), marks=pytest.mark.slow),
+        (40, 12),
+        pytest.param((200, 50), marks=pytest.mark.slow),
+    ],
+    ids=["80x24", "60x20", "40x12", "200x50"],
+)
 async def test_every_screen_fits(run: Runner, size: tuple[int, int]) -> None:
     async with run(size=size) as (app, pilot):
         for keys in KEYS_THROUGH_EVERY_SCREEN[:8]:

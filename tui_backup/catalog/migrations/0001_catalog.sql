@@ -261,6 +261,9 @@ CREATE INDEX idx_backup_jobs_tenant_status ON tui_backup.backup_jobs (tenant_id,
 CREATE INDEX idx_backup_jobs_source_completed ON tui_backup.backup_jobs (source_id, completed_at DESC)
     WHERE status = 'completed' AND deleted_at IS NULL;
 CREATE INDEX idx_backup_jobs_running ON tui_backup.backup_jobs (agent_id) WHERE status = 'running';
+-- the agents look for these every few seconds
+CREATE INDEX idx_backup_jobs_delete_requested ON tui_backup.backup_jobs (updated_at)
+    WHERE metadata ? 'delete_requested' AND deleted_at IS NULL;
 -- the screens ask every few seconds what has changed
 CREATE INDEX idx_backup_jobs_updated_at ON tui_backup.backup_jobs (tenant_id, updated_at DESC);
 -- the same due time of a schedule can become a job only once, however many agents look at it
