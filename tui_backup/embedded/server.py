@@ -34,6 +34,7 @@ SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 _SETTINGS_FILE = "tui-backup.conf"
 _INITDB_TIMEOUT_S = 120.0
 _LAUNCH_TIMEOUT_S = 30.0
+_LOG_LAG_S = 3.0
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 4000
 # the last message a crashed server's surviving children cause; they end by themselves within moments
@@ -216,12 +217,21 @@ class PostgresServer:
         if running is not None:
             # somebody else's start failed, or their stop was under way
             return False
-        said = self.log_tail()
+        said = self._last_words()
         if _CHILDREN_LEFT in said:
             return False
         if _PORT_TAKEN in said:
             raise PortTakenError(f"port {self.port} on {LOOPBACK} is taken by another program")
         raise self._failure("PostgreSQL ended while it was starting")
+
+    def _last_words(self) -> str:
+        """Why the server ended; its logging collector writes them a moment later."""
+        until = time.monotonic() + _LOG_LAG_S
+        while True:
+            said = self.log_tail()
+            if "FATAL" in said or "PANIC" in said or time.monotonic() > until:
+                return said
+            time.sleep(_POLL_S)
 
     def _check_version(self) -> None:
         made_by = (self.data_dir / "PG_VERSION").read_text().strip()
