@@ -15,7 +15,7 @@ from tests.servers import ServerPool, TestServer
 if importlib.util.find_spec("tests.s3_servers") is not None:
     pytest_plugins = ["tests.s3_servers"]
 
-NEWEST = MAJORS[-1]
+OLDEST, NEWEST = MAJORS[0], MAJORS[-1]
 
 
 def _missing(major: int) -> None:
@@ -49,7 +49,13 @@ def pg(pg_pool: ServerPool) -> TestServer:
     return _running(pg_pool, NEWEST)
 
 
-@pytest.fixture(scope="session", params=MAJORS, ids=[f"pg{major}" for major in MAJORS])
+def _version(major: int) -> Any:
+    # those between the oldest and the newest take half of the time and seldom tell anything new: CI runs them
+    marks = () if major in (OLDEST, NEWEST) else pytest.mark.slow
+    return pytest.param(major, id=f"pg{major}", marks=marks)
+
+
+@pytest.fixture(scope="session", params=[_version(major) for major in MAJORS])
 def pg_any(request: pytest.FixtureRequest, pg_pool: ServerPool) -> TestServer:
     """A server of each version in turn."""
     return _running(pg_pool, request.param)

@@ -8,12 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual import work
-from textual.app import App
+from textual.app import App, ScreenStackError
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.screen import Screen
 
 from tui_backup.actions import BY_ID
@@ -160,7 +162,7 @@ class DashboardApp(App[int]):
         minute = int(self.board.monotonic() // 60)
         new_minute = self._minute is not None and minute != self._minute
         self._minute = minute
-        self.screen.post_message(Tick(new_minute=new_minute))
+        self._tell_top(Tick(new_minute=new_minute))
 
     # -- messages of the feed -----------------------------------------------------------------------------------
 
@@ -169,7 +171,11 @@ class DashboardApp(App[int]):
 
         Textual (8.2.8) paints the whole terminal for each message that a screen below the top one handles.
         """
-        self.screen.post_message(BoardChanged(message.subject, message.id))
+        self._tell_top(BoardChanged(message.subject, message.id))
+
+    def _tell_top(self, message: Message) -> None:
+        with suppress(ScreenStackError):  # the app is ending: its screens are gone, its timers and messages not yet
+            self.screen.post_message(message)
 
     def on_not_set_up(self, message: NotSetUp) -> None:
         """Offer to set up."""
