@@ -518,6 +518,14 @@ class BackupReader(Protocol):
         """
         ...
 
+    def check_blobs(self, refs: Sequence[BlobRef]) -> None:
+        """Make sure that frames, all in one pack, are what was written; they will be read soon.
+
+        Raises:
+            As read_blob().
+        """
+        ...
+
 
 class ProgressReport(Protocol):
     """Called by engine threads; cheap, may be called often."""

@@ -61,6 +61,16 @@ def _packs(console: Console) -> list[Path]:
     return sorted(folder.glob("*/packs/*/*"), key=lambda path: path.stat().st_mtime)
 
 
+def _stored_as_it_is(console: Console) -> dict[str, Any]:
+    """What `stats` says of the source, which is what lies in the repository."""
+    figures = console.json("stats")
+    (row,) = figures["sources"]
+    folder = Path(console.json("repo", "list")[0]["location"])
+    real = sum(path.stat().st_size for path in (*_packs(console), *folder.glob("*/manifests/*")))
+    assert row["stored_bytes"] == figures["total"]["stored_bytes"] == figures["safety"]["stored_bytes"] == real
+    return row
+
+
 def test_the_life_of_incrementals(console: Console, pg: TestServer, shop: str) -> None:
     first = _back_up(console)
     assert "no earlier backup" in first["metadata"]["read_everything_because"]
@@ -77,8 +87,14 @@ def test_the_life_of_incrementals(console: Console, pg: TestServer, shop: str) -
     shown = console.ok("job", "show", second["id"])
     assert f"Took over {facts['chunks_reused']} of" in shown
 
+    row = _stored_as_it_is(console)
+    assert (row["good_backups"], row["newest_bytes"]) == (2, second["backup_size"])
+    assert row["logical_bytes"] == first["backup_size"] + second["backup_size"]
+    assert row["ratio"] > first["backup_size"] / first["metadata"]["bytes_stored"], "shared packs count once"
+
     # the parent goes: the child is a backup of its own
     console.ok("job", "delete", first["id"], "--confirm")
+    assert _stored_as_it_is(console)["good_backups"] == 1
     assert console.json("verify", second["id"], "--files")["problems"] == []
     _came_back(console, pg, second, shop)
     third = _back_up(console)

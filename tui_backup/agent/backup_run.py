@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from tui_backup.agent.parents import choose_parent, find_candidates
 from tui_backup.agent.places import open_repository, password_file
 from tui_backup.agent.records import failure_columns, patiently
 from tui_backup.agent.runs import Procedure, Run
+from tui_backup.agent.stored_objects import note_stored
 from tui_backup.engine.logical.backup import BackupRequest, backup_database
 from tui_backup.errors import AgentLostError, ObjectMissingError, TuiBackupError
 from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest, Reuse
 from tui_backup.repository.holds import release_holds
+from tui_backup.repository.inventory import objects_of
 from tui_backup.repository.keys import manifest_key
 from tui_backup.repository.manifests import finished_earlier
 from tui_backup.repository.run import backup_run
@@ -35,9 +37,18 @@ _CATALOG_PATIENCE_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What came out of the source, and what storing it took."""
+    """What came out of the source, and what storing it took.
+
+    Args:
+        contents: of the backup.
+        stored: the objects to enter into the catalog's ledger, with their sizes in bytes.
+        bytes_stored: put by this run.
+        blobs_new: frames put by this run.
+        blobs_reused: frames that were there.
+    """
 
     contents: Contents
+    stored: Mapping[str, int]
     bytes_stored: int
     blobs_new: int
     blobs_reused: int
@@ -63,6 +74,8 @@ async def run_backup(run: Run) -> Mapping[str, Any]:
         read = await run.in_thread(lambda: _back_up(run, store, source, candidates))
     finally:
         await run.in_thread(store.close)
+    # before the row says completed: a run that dies between the two is adopted, and enters the same once more
+    await patiently(lambda: note_stored(run.records, job, read.stored))
     return _columns(job, store, read)
 
 
@@ -75,7 +88,7 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequ
     if finished := finished_earlier(store, tenant, job["id"]):
         # an earlier attempt died after its manifest, before it could say so: that backup is complete
         log.info("%s: adopting the backup that an earlier attempt finished", job["id"])
-        return _Read(finished.contents, 0, 0, 0)
+        return _Read(finished.contents, objects_of(store, finished), 0, 0, 0)
     bin_dir = run.config.settings.tools.bin_dir
     with backup_run(
         store,
@@ -103,13 +116,13 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequ
         )
         run.counter(phase="writing the manifest")
         stats = writing.sink.statistics
-        read = _Read(contents, stats.bytes_stored, stats.blobs_new, stats.blobs_reused)
+        read = _Read(contents, {}, stats.bytes_stored, stats.blobs_new, stats.blobs_reused)
         manifest = _manifest(run, source["source_name"], read, job)
         # the one moment that makes a backup exist: nobody else may have taken the run over
         check = patiently(lambda: run.records.check_current(run.claim), _CATALOG_PATIENCE_S)
         run.wait_for(check, _CATALOG_PATIENCE_S + 30)
         writing.finish(manifest)
-    return read
+    return replace(read, stored=writing.stored)
 
 
 def _manifest(run: Run, source_name: str, read: _Read, job: Mapping[str, Any]) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +14,9 @@ from psycopg.types.json import Jsonb
 from tui_backup.agent.places import open_repository
 from tui_backup.agent.records import Records, patiently
 from tui_backup.agent.runs import Runner
+from tui_backup.agent.stored_objects import catalog_time, forget_deleted
 from tui_backup.errors import CatalogUnavailableError, TuiBackupError
-from tui_backup.repository.sweep import delete_backup
+from tui_backup.repository.sweep import Deletion, delete_backup
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +37,29 @@ async def delete_backup_files(runner: Runner, job_id: UUID) -> None:
     if await records.query(_IN_USE, {"id": job_id}):
         await _tell(records, job_id, {"error": "wrong_state", "message": "The backup is being restored or verified."})
         return
+    asked_at = await catalog_time(records)
     try:
-        freed = await _delete_files(records, job)
+        done = await _delete_files(records, job)
     except CatalogUnavailableError:
         raise
     except TuiBackupError as exc:
         log.warning("deleting %s: %s", job_id, exc.message)
         await _tell(records, job_id, exc.to_json())
         return
-    log.info("backup %s deleted, %s bytes freed", job_id, freed)
-    await patiently(lambda: _drop_row(records, job_id))
+    log.info("backup %s deleted, %s bytes freed", job_id, done.bytes_freed if done else 0)
+    await patiently(lambda: _drop_row(records, job, done, asked_at))
 
 
-async def _delete_files(records: Records, job: Mapping[str, Any]) -> int:
+async def _delete_files(records: Records, job: Mapping[str, Any]) -> Deletion | None:
+    """Delete what is stored; None where the repository was not asked."""
     if job["started_at"] is None and job["storage_path"] is None:
-        return 0
+        return None
     repository = await records.row("repositories", job["repository_id"])
 
-    def delete() -> int:
+    def delete() -> Deletion:
         store = open_repository(repository)
         try:
-            return delete_backup(store, job["tenant_id"], job["id"]).bytes_freed
+            return delete_backup(store, job["tenant_id"], job["id"])
         finally:
             store.close()
 
@@ -66,12 +70,15 @@ async def _delete_files(records: Records, job: Mapping[str, Any]) -> int:
             raise
         # as far as anybody knows nothing of it is there; its row must not stay for want of the repository
         log.warning("deleting the failed job %s: %s", job["id"], exc.message)
-        return 0
+        return None
 
 
-async def _drop_row(records: Records, job_id: UUID) -> None:
-    """Drop the row; one that restores or later jobs point at stays, marked."""
+async def _drop_row(records: Records, job: Mapping[str, Any], done: Deletion | None, asked_at: datetime) -> None:
+    """Drop the row, and what is not stored any more; a row that restores or later jobs point at stays, marked."""
+    job_id = job["id"]
     async with records.transaction() as conn:
+        if done is not None:
+            await forget_deleted(conn, job, done, asked_at)
         await conn.execute("DELETE FROM tui_backup.backup_verifications WHERE backup_job_id = %s", [job_id])
         await conn.execute(
             "UPDATE tui_backup.backup_jobs SET deleted_at = now(),"

@@ -208,9 +208,48 @@ SELECT (SELECT count(*) FROM tui_backup.backup_jobs WHERE status = 'running')
            AND created_at > now() - interval '30 days')
        + (SELECT count(*) FROM tui_backup.backup_restore_logs
            WHERE status = 'failed' AND completed_at > now() - interval '24 hours') AS failed,
-       (SELECT coalesce(sum(compressed_size_bytes), 0)::bigint FROM tui_backup.backup_jobs
-         WHERE status = 'completed' AND deleted_at IS NULL) AS stored_bytes,
+       (SELECT coalesce(sum(bytes), 0)::bigint FROM tui_backup.stored_sizes) AS stored_bytes,
        now() AS checked_at
+
+-- name: storage
+-- a backup counts as in `safety`; what a removed source has left in a repository comes last, without a name
+WITH stored AS (
+    SELECT source_id, sum(bytes)::bigint AS bytes FROM tui_backup.stored_sizes GROUP BY source_id
+), damaged AS (
+    SELECT v.backup_job_id AS id
+      FROM tui_backup.backup_verifications v
+     WHERE v.status = 'failed' AND v.problems <> '[]'
+       AND NOT EXISTS (
+           SELECT FROM tui_backup.backup_verifications w
+            WHERE w.backup_job_id = v.backup_job_id AND w.status = 'completed' AND w.completed_at > v.completed_at)
+), good AS NOT MATERIALIZED (
+    SELECT j.source_id, j.backup_size, j.chosen_tables, j.completed_at
+      FROM tui_backup.backup_jobs j
+     WHERE j.status = 'completed' AND j.deleted_at IS NULL AND NOT EXISTS (SELECT FROM damaged d WHERE d.id = j.id)
+), added AS (
+    SELECT source_id, count(*) AS backups, sum(backup_size)::bigint AS bytes FROM good GROUP BY source_id
+)
+SELECT s.source_name, coalesce(added.backups, 0) AS good_backups,
+       -- one of chosen tables only where there is no other
+       coalesce((SELECT g.backup_size FROM good g WHERE g.source_id = s.id AND g.chosen_tables = '{}'
+                  ORDER BY g.completed_at DESC LIMIT 1),
+                (SELECT g.backup_size FROM good g WHERE g.source_id = s.id
+                  ORDER BY g.completed_at DESC LIMIT 1)) AS newest_bytes,
+       coalesce(added.bytes, 0) AS logical_bytes, coalesce(stored.bytes, 0) AS stored_bytes
+  FROM tui_backup.sources s
+  FULL JOIN stored ON stored.source_id = s.id
+  LEFT JOIN added ON added.source_id = s.id
+ ORDER BY s.source_name NULLS LAST
+
+-- name: repository_size
+SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM tui_backup.stored_sizes WHERE repository_id = %(id)s
+
+-- name: owners_of_backups
+SELECT id, source_id, repository_id FROM tui_backup.backup_jobs WHERE id = ANY (%(ids)s)
+
+-- name: correct_stored_objects
+SELECT * FROM tui_backup.correct_stored_objects(
+    %(repository)s, %(asked_at)s, %(names)s::text[], %(sources)s::uuid[], %(bytes)s::bigint[])
 
 -- name: last_full_backup
 SELECT backup_size, compressed_size_bytes, duration_seconds, tables_count

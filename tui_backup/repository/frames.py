@@ -43,30 +43,43 @@ class Frame:
 
 
 class FrameCompressor:
-    """Takes raw bytes as they come and gives one frame after the other."""
+    """Gathers raw bytes and makes one frame of them at a time; to be used again for the next one.
 
-    def __init__(self, level: int) -> None:
+    A frame is compressed from one piece of memory. Fed block by block (tried with 64 and 256 KiB), zstd copies
+    each into a window of its own and needs about an eighth more time; results are the same.
+
+    Args:
+        level: of zstd.
+        capacity: the most raw bytes a frame can hold.
+    """
+
+    def __init__(self, level: int, capacity: int) -> None:
         self._compressor = zstd.ZstdCompressor(options={_LEVEL: level, _CHECKSUM: 1})
-        self._start()
-
-    def _start(self) -> None:
-        self._digest = hashlib.sha256()
-        self._pieces: list[bytes] = []
+        self._raw = memoryview(bytearray(capacity))
         self.raw_bytes = 0
 
-    def feed(self, block: bytes | bytearray | memoryview) -> None:
-        """Append raw bytes to the open frame."""
-        self._digest.update(block)
-        if piece := self._compressor.compress(block):
-            self._pieces.append(piece)
-        self.raw_bytes += len(block)
+    @property
+    def room(self) -> int:
+        """How many raw bytes the open frame still takes."""
+        return len(self._raw) - self.raw_bytes
+
+    def feed(self, block: memoryview) -> None:
+        """Append raw bytes, at most as many as there is room for."""
+        end = self.raw_bytes + len(block)
+        self._raw[self.raw_bytes : end] = block
+        self.raw_bytes = end
 
     def finish(self) -> Frame:
         """End the open frame and start the next one."""
-        self._pieces.append(self._compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME))
-        frame = Frame(self._digest.hexdigest(), b"".join(self._pieces), self.raw_bytes)
-        self._start()
+        raw = self._raw[: self.raw_bytes]
+        data = self._compressor.compress(raw, zstd.ZstdCompressor.FLUSH_FRAME)
+        frame = Frame(hashlib.sha256(raw).hexdigest(), data, self.raw_bytes)
+        self.raw_bytes = 0
         return frame
+
+    def clear(self) -> None:
+        """Forget the open frame."""
+        self.raw_bytes = 0
 
 
 def decompress(data: bytes | bytearray | memoryview, raw_bytes: int) -> bytes:

@@ -73,3 +73,8 @@ def sweeps_prefix(tenant_id: UUID) -> str:
 def distrust_prefix(tenant_id: UUID) -> str:
     """Where the marks of packs lie that a check found damaged."""
     return f"{tenant_id}/distrusted/"
+
+
+def object_name(tenant_id: UUID, key: str) -> str:
+    """A key without its tenant, as the catalog's ledger of stored objects names it."""
+    return key.removeprefix(f"{tenant_id}/")

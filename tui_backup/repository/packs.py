@@ -4,7 +4,8 @@ The protocol in :mod:`tui_backup.model` that this implements was changed for it:
 when the pack is full and stored, so ``BlobWriter.close()`` returns ``list[PendingBlob]`` (id, stored_bytes,
 raw_bytes), and after ``BackupSink.flush()`` the sink's ``locate(pending)`` gives the ``BlobRef``.
 
-Memory: one pack being filled, one waiting, one being stored, and one unfinished compressed frame a worker.
+Memory: one pack being filled, one waiting, one being stored, and for each stream that is open one raw frame and what it
+is compressed to.
 """
 
 from __future__ import annotations
@@ -13,29 +14,32 @@ import hashlib
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tui_backup.errors import DamagedError, StoreError, TuiBackupError
 from tui_backup.model import BlobRef, PendingBlob, StopFlag
 from tui_backup.repository.frames import (
+    INDEX_FOOT_BYTES,
     Frame,
     FrameCompressor,
     FrameError,
     PackIndex,
+    decode_index,
     decompress,
     encode_index,
+    index_bytes,
     most_frame_bytes,
 )
 from tui_backup.repository.keys import pack_key
 from tui_backup.repository.store import Store
 
 _LOG = logging.getLogger(__name__)
-_GATHER_BYTES = 64 * 1024
 _POLL_S = 0.2
 DEFAULT_PACK_BYTES = 16 * 1024 * 1024
-DEFAULT_FRAME_RAW_BYTES = 16 * 1024 * 1024
+_KEPT_BYTES = 16 * 1024 * 1024
+DEFAULT_FRAME_RAW_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,10 @@ class PackWriter:
         self._heartbeat = heartbeat
         self._turn = threading.Condition()
         self._refs: dict[str, BlobRef] = {}
+        self._packs: dict[str, int] = {}
         self._unstored: set[str] = set()
         self._filling = _Pack()
+        self._idle: list[FrameCompressor] = []
         self._waiting: _Pack | None = None
         self._storing = False
         self._closed = False
@@ -136,7 +142,8 @@ class PackWriter:
         with self._turn:
             self._check()
             self._start_thread()
-        return PackBlobWriter(self, self._level, self._frame_raw_bytes)
+            compressor = self._idle.pop() if self._idle else None
+        return PackBlobWriter(self, compressor or FrameCompressor(self._level, self._frame_raw_bytes))
 
     def flush(self) -> None:
         """Store what is gathered and wait until the store has confirmed all of it.
@@ -180,7 +187,13 @@ class PackWriter:
     def packs(self) -> set[str]:
         """The packs that this run has put."""
         with self._turn:
-            return {ref.pack for ref in self._refs.values()}
+            return set(self._packs)
+
+    @property
+    def stored_packs(self) -> dict[str, int]:
+        """The packs that this run has put, with their sizes in bytes."""
+        with self._turn:
+            return dict(self._packs)
 
     def close(self) -> None:
         """End the storing thread; what was not flushed is forgotten. Waits for a put in flight, which the
@@ -197,6 +210,12 @@ class PackWriter:
     def check(self) -> None:
         """Raise what stopped this run, if anything did. Takes no lock: it is called for every block."""
         self._check()
+
+    def give_back(self, compressor: FrameCompressor) -> None:
+        """Take a compressor back for the next stream: its memory and its tables cost more to make than to clear."""
+        compressor.clear()
+        with self._turn:
+            self._idle.append(compressor)
 
     def add(self, frame: Frame) -> PendingBlob:
         """Take a finished frame; waits while two packs are on their way."""
@@ -308,6 +327,7 @@ class PackWriter:
                 self._refs[blob] = BlobRef(blob, name, offset, stored_bytes, raw_bytes)
                 self._unstored.discard(blob)
                 offset += stored_bytes
+            self._packs[name] = len(pack.data)
             now = self._statistics
             self._statistics = replace(
                 now, bytes_stored=now.bytes_stored + len(pack.data), packs_written=now.packs_written + 1
@@ -319,60 +339,57 @@ class PackWriter:
 class PackBlobWriter:
     """One content stream of one worker, cut into frames."""
 
-    def __init__(self, sink: PackWriter, level: int, frame_raw_bytes: int) -> None:
+    def __init__(self, sink: PackWriter, compressor: FrameCompressor) -> None:
         self._sink = sink
-        self._frame_raw_bytes = frame_raw_bytes
-        self._compressor = FrameCompressor(level)
-        self._gathered = bytearray()
+        self._compressor: FrameCompressor | None = compressor
         self._frames: list[PendingBlob] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append raw bytes; they may be reused by the caller afterwards."""
         self._sink.check()
+        compressor = self._open()
         view = memoryview(data).cast("B")
         while len(view):
-            room = self._frame_raw_bytes - self._compressor.raw_bytes - len(self._gathered)
-            part, view = view[:room], view[room:]
-            # calls into zstd cost about as much as 4 KiB of work, so small blocks are joined first
-            if not self._gathered and len(part) >= _GATHER_BYTES:
-                self._compressor.feed(part)
-            else:
-                self._gathered += part
-                if len(self._gathered) >= _GATHER_BYTES:
-                    self._feed_gathered()
-            if len(part) == room:
-                self._end_frame()
+            part, view = view[: compressor.room], view[compressor.room :]
+            compressor.feed(part)
+            if not compressor.room:
+                self._frames.append(self._sink.add(compressor.finish()))
 
     def close(self) -> list[PendingBlob]:
         """Finish the stream and name its frames in order."""
         self._sink.check()
-        if self._compressor.raw_bytes or self._gathered:
-            self._end_frame()
+        compressor = self._open()
+        if compressor.raw_bytes:
+            self._frames.append(self._sink.add(compressor.finish()))
+        self._end()
         return self._frames
 
     def abort(self) -> None:
         """Forget the open frame; frames that were finished may stay in the repository, unnamed by any
         manifest."""
-        self._compressor = FrameCompressor(1)
-        self._gathered = bytearray()
+        self._end()
         self._frames = []
 
-    def _feed_gathered(self) -> None:
-        self._compressor.feed(self._gathered)
-        self._gathered.clear()
+    def _open(self) -> FrameCompressor:
+        if self._compressor is None:
+            raise StoreError("This stream is closed", hint="A defect of tui-backup: report it.")
+        return self._compressor
 
-    def _end_frame(self) -> None:
-        if self._gathered:
-            self._feed_gathered()
-        self._frames.append(self._sink.add(self._compressor.finish()))
+    def _end(self) -> None:
+        if self._compressor is not None:
+            self._sink.give_back(self._compressor)
+            self._compressor = None
 
 
 class PackReader:
-    """Reads single frames of one tenant; thread-safe as its store is."""
+    """Reads frames of one tenant; thread-safe as its store is."""
 
     def __init__(self, store: Store, tenant_id: UUID) -> None:
         self._store = store
         self._tenant_id = tenant_id
+        self._lock = threading.Lock()
+        self._kept: dict[BlobRef, bytes] = {}
+        self._kept_bytes = 0
 
     def read_blob(self, ref: BlobRef) -> bytes:
         """Fetch, check and decompress one frame.
@@ -381,7 +398,41 @@ class PackReader:
             ObjectMissingError: the pack is not there.
             DamagedError: the content is not what was written.
         """
-        data = self._store.get_range(pack_key(self._tenant_id, ref.pack), ref.offset, ref.stored_bytes)
+        return self._open(ref, self._taken(ref) or self._fetch(ref))
+
+    def check_blobs(self, refs: Sequence[BlobRef]) -> None:
+        """Make sure that frames, all in one pack, are what was written.
+
+        Where most of the pack is wanted, the pack is read whole: when its bytes have the digest that is its name and
+        its index says the same of the frames, they need not be decompressed. Otherwise each frame is fetched and
+        hashed; a few of them are kept until they are read, so that a small table is fetched once.
+
+        Raises:
+            ObjectMissingError, DamagedError: of the first frame that is not what was written.
+        """
+        key = pack_key(self._tenant_id, refs[0].pack)
+        said = self._store.stat(key)
+        most_of_it = said is not None and sum(ref.stored_bytes for ref in refs) * 2 >= said.size_bytes
+        if most_of_it and self._pack_holds(self._store.get(key), refs):
+            return
+        for ref in refs:
+            data = self._fetch(ref)
+            self._open(ref, data)
+            self._keep(ref, data)
+
+    def _pack_holds(self, data: bytes, refs: Sequence[BlobRef]) -> bool:
+        if hashlib.sha256(data).hexdigest() != refs[0].pack:
+            return False
+        try:
+            spans = decode_index(data[-index_bytes(data[-INDEX_FOOT_BYTES:]) :]).spans()
+        except FrameError:
+            return False
+        return all(spans.get((ref.id, ref.offset)) == (ref.stored_bytes, ref.raw_bytes) for ref in refs)
+
+    def _fetch(self, ref: BlobRef) -> bytes:
+        return self._store.get_range(pack_key(self._tenant_id, ref.pack), ref.offset, ref.stored_bytes)
+
+    def _open(self, ref: BlobRef, data: bytes) -> bytes:
         try:
             raw = decompress(data, ref.raw_bytes)
         except FrameError as error:
@@ -389,6 +440,18 @@ class PackReader:
         if hashlib.sha256(raw).hexdigest() != ref.id:
             raise _damaged(ref, "it holds other content", "swapped")
         return raw
+
+    def _keep(self, ref: BlobRef, data: bytes) -> None:
+        with self._lock:
+            if ref not in self._kept and self._kept_bytes + len(data) <= _KEPT_BYTES:
+                self._kept[ref] = data
+                self._kept_bytes += len(data)
+
+    def _taken(self, ref: BlobRef) -> bytes | None:
+        with self._lock:
+            data = self._kept.pop(ref, None)
+            self._kept_bytes -= len(data) if data is not None else 0
+            return data
 
 
 def _damaged(ref: BlobRef, reason: str, problem: str) -> DamagedError:

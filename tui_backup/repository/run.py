@@ -10,7 +10,7 @@ from tui_backup.errors import AlreadyExistsError
 from tui_backup.manifest import Manifest
 from tui_backup.model import StopFlag
 from tui_backup.repository.holds import Hold
-from tui_backup.repository.keys import manifest_key
+from tui_backup.repository.keys import manifest_key, object_name, pack_key
 from tui_backup.repository.manifests import earlier_manifests, known_blobs, write_manifest
 from tui_backup.repository.packs import PackWriter
 from tui_backup.repository.store import ObjectStat, Store
@@ -25,6 +25,8 @@ class BackupRun:
         self.sink = sink
         self.parents = parents
         self.finished = False
+        self.stored: dict[str, int] = {}
+        """What this run has put, by :func:`object_name`, with sizes in bytes; complete once it has finished."""
 
     def finish(self, manifest: Manifest) -> ObjectStat:
         """Write the manifest, after everything it names was confirmed.
@@ -36,6 +38,11 @@ class BackupRun:
         self.sink.flush()
         said = write_manifest(self._store, manifest)
         self.finished = True
+        tenant_id = manifest.job.tenant_id
+        self.stored = {
+            object_name(tenant_id, pack_key(tenant_id, pack)): size for pack, size in self.sink.stored_packs.items()
+        }
+        self.stored[object_name(tenant_id, said.key)] = said.size_bytes
         return said
 
 

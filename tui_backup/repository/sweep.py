@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
 from tui_backup.errors import DamagedError, ObjectMissingError, RepositoryVersionError, TuiBackupError
 from tui_backup.repository.holds import SWEEP_WORK_S, sweeping
-from tui_backup.repository.keys import distrust_prefix, manifest_key, packs_prefix
+from tui_backup.repository.keys import distrust_prefix, manifest_key, manifests_prefix, object_name, packs_prefix
 from tui_backup.repository.manifests import distrusted_packs, list_manifests, read_manifest
 from tui_backup.repository.store import Store
 
@@ -27,11 +27,14 @@ class Deletion:
         bytes_freed: size of the deleted objects.
         packs_deleted: how many packs went.
         kept_because: why packs that nobody needs were left for a later deletion; None when none was.
+        left: every pack and manifest of the tenant that is still there, by :func:`object_name`; None where
+            nobody looked.
     """
 
     bytes_freed: int = 0
     packs_deleted: int = 0
     kept_because: str | None = None
+    left: frozenset[str] | None = None
 
 
 def delete_backup(store: Store, tenant_id: UUID, job_id: UUID) -> Deletion:
@@ -60,7 +63,7 @@ def delete_backup(store: Store, tenant_id: UUID, job_id: UUID) -> Deletion:
         _LOG.warning("%d packs stay in %s: %s", len(packs), store.location, error.message)
         swept = Deletion(kept_because=error.message)
     freed = there.size_bytes if there is not None else 0
-    return Deletion(swept.bytes_freed + freed, swept.packs_deleted, swept.kept_because)
+    return replace(swept, bytes_freed=swept.bytes_freed + freed)
 
 
 def sweep(store: Store, tenant_id: UUID, candidates: Collection[str] = ()) -> Deletion:
@@ -84,19 +87,23 @@ def sweep(store: Store, tenant_id: UUID, candidates: Collection[str] = ()) -> De
         bytes_freed = packs_deleted = 0
         # by both clocks: the monotonic one stands still while a machine sleeps, and others go by the time of the day
         give_up_at, give_up_time = time.monotonic() + SWEEP_WORK_S, time.time() + SWEEP_WORK_S
-        for found in list(store.list(packs_prefix(tenant_id))):
+        there = list(store.list(packs_prefix(tenant_id)))
+        left = {object_name(tenant_id, found.key) for found in (*there, *store.list(manifests_prefix(tenant_id)))}
+        for found in there:
             pack = found.key.rsplit("/", 1)[-1]
             old = now and found.modified_at and now - found.modified_at > ORPHAN_GRACE
             if pack in named or not (old or pack in candidates):
                 continue
             if time.monotonic() > give_up_at or time.time() > give_up_time:
-                return Deletion(bytes_freed, packs_deleted, "it took too long; the rest goes next time")
+                late = "it took too long; the rest goes next time"
+                return Deletion(bytes_freed, packs_deleted, late, frozenset(left))
             store.delete(found.key)
+            left.remove(object_name(tenant_id, found.key))
             if pack in distrusted:
                 store.delete(distrust_prefix(tenant_id) + pack)
             bytes_freed += found.size_bytes
             packs_deleted += 1
-        return Deletion(bytes_freed, packs_deleted)
+        return Deletion(bytes_freed, packs_deleted, left=frozenset(left))
 
 
 def discard(store: Store, tenant_id: UUID, packs: Collection[str]) -> None:

@@ -30,7 +30,7 @@ class SafetyOverview:
         agents: newest sign of life first.
         running: backups and restores that run.
         failed: backups and restores that failed within 24 hours.
-        stored_bytes: of all completed backups.
+        stored_bytes: in all repositories, what backups share counted once.
         next_schedule: the enabled one that fires next.
         checked_at: the catalog's time.
     """

@@ -1,4 +1,4 @@
-"""``python -m tests.acceptance.incremental [--steps N] [--seed S]``: programs for as long as it takes."""
+"""``python -m tests.acceptance.incremental [--steps N] [--seed S] [--restore-each N]``: programs for as long as it takes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.acceptance.incremental")
     parser.add_argument("--steps", type=int, default=20_000, help="statements and events (default: %(default)s)")
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--restore-each", type=int, default=1, help="restore one of so many backups (default: all)")
     parser.add_argument("--major", type=int, default=18)
     given = parser.parse_args()
     binaries = find(given.major)
@@ -32,7 +33,7 @@ def main() -> None:
     try:
         server.start()
         while figures.steps < given.steps:
-            machine = seed(start)(make_machine(server, figures))
+            machine = seed(start)(make_machine(server, figures, restore_each=given.restore_each))
             run_state_machine_as_test(machine, settings=settings(LONG, max_examples=20))
             start += 1
             print(f"{figures}, {time.monotonic() - since:.0f} s", flush=True)

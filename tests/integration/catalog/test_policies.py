@@ -31,6 +31,8 @@ TABLES = (
     "backup_restore_logs",
     "backup_verifications",
     "progress",
+    "stored_objects",
+    "stored_sizes",
 )
 INSERT_JOB = (
     "INSERT INTO tui_backup.backup_jobs (job_type, source_id, repository_id) VALUES ('full', %(source)s, %(repo)s)"
@@ -60,6 +62,7 @@ class Stocked:
                 "INSERT INTO tui_backup.progress (subject_id, tenant_id, phase) VALUES (%s, %s, 'x')",
                 (job, world.tenants[tenant]),
             )
+            world.add_stored(tenant, source, repo)
             self.ids[tenant] = ids
 
     def __getitem__(self, tenant: str) -> dict[str, UUID]:
@@ -275,6 +278,8 @@ def test_no_member_writes_what_the_agent_writes(stocked: Stocked) -> None:
         "INSERT INTO tui_backup.agents (id, host, pid, version) VALUES (%(job)s, 'h', 1, '1')",
         stocked["acme"],
     )
+    refused(world, login, "UPDATE tui_backup.stored_objects SET bytes = 0")
+    refused(world, login, "DELETE FROM tui_backup.stored_sizes")
     refused(world, login, "UPDATE tui_backup.storage_rules SET role = 'employee'")
     refused(world, login, "SELECT * FROM tui_backup_queue.procrastinate_jobs")
     refused(world, login, "SELECT tui_backup.enqueue('delete', %(job)s, NULL)", stocked["acme"])

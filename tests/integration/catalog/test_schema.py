@@ -134,8 +134,9 @@ def test_policies_are_forced_and_of_the_right_kind(world_any: World) -> None:
         "SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class"
         " WHERE relnamespace = 'tui_backup'::regnamespace AND relkind = 'r'"
     )
+    ours = ("sources", "repositories", "backup_verifications", "progress", "stored_objects")
     for row in forced:
-        if row["relname"] in (*COLUMNS, "sources", "repositories", "backup_verifications", "progress"):
+        if row["relname"] in (*COLUMNS, *ours):
             assert row["relrowsecurity"] and row["relforcerowsecurity"], row["relname"]
 
 

@@ -79,7 +79,8 @@ class World:
         self.superuser(
             "TRUNCATE tui_backup.sources, tui_backup.repositories, tui_backup.agents, tui_backup.progress,"
             " tui_backup.backup_schedules, tui_backup.backup_jobs, tui_backup.backup_restore_logs,"
-            " tui_backup.backup_verifications, tui_backup_queue.procrastinate_jobs,"
+            " tui_backup.backup_verifications, tui_backup.stored_objects, tui_backup.stored_sizes,"
+            " tui_backup_queue.procrastinate_jobs,"
             " tui_backup_queue.procrastinate_workers, tui_backup_queue.procrastinate_events,"
             " tui_backup_queue.procrastinate_periodic_defers"
         )
@@ -141,6 +142,15 @@ class World:
         """A verification in some state."""
         return self._insert(
             "backup_verifications", tenant_id=self.tenants[tenant], backup_job_id=job, status=status, **columns
+        )
+
+    def add_stored(self, tenant: str, source: UUID, repository: UUID, name: str = "packs/aa/x", size: int = 5) -> None:
+        """An object of a repository, entered as the agent does it."""
+        self.run(
+            AGENT,
+            "INSERT INTO tui_backup.stored_objects (repository_id, object_name, source_id, tenant_id, bytes)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            (repository, name, source, self.tenants[tenant], size),
         )
 
     def add_schedule(self, tenant: str, source: UUID, name: str = "nightly", **columns: Any) -> UUID:

@@ -109,10 +109,12 @@ async def test_the_figures_beside_it(admin: Session, world: World, repository: U
     world.add_job("acme", source, repository, "failed")
     world.add_job("acme", source, repository, "failed", completed_at="2026-01-01")
     world.add_restore("acme", job, source, "running", agent_id=agent)
+    world.add_stored("acme", source, repository, size=7)
+    world.add_stored("globex", world.add_source("globex"), world.add_repository("globex"), size=100)
     for name, due, enabled in (("b", "2030-01-02", True), ("a", "2030-01-03", True), ("c", "2030-01-01", False)):
         world.add_schedule("acme", source, name, next_run_at=due, is_enabled=enabled)
     overview = await get_safety(admin)
-    assert (overview.running, overview.failed, overview.stored_bytes) == (2, 2, 5)
+    assert (overview.running, overview.failed, overview.stored_bytes) == (2, 2, 7)
     assert overview.next_schedule is not None and overview.next_schedule.schedule_name == "b"
     assert [found.is_alive for found in overview.agents] == [True, False]
     assert abs((overview.checked_at - datetime.now(UTC)).total_seconds()) < 5

@@ -21,7 +21,7 @@ from tui_backup.model import (
     Source,
     SourceSafety,
 )
-from tui_backup.services import agents, repositories, setup, sources, statistics
+from tui_backup.services import agents, repositories, setup, sources, statistics, storage
 
 ID = UUID("6f1f7a3e-1111-4000-8000-000000000001")
 MADE = datetime(2026, 11, 22, 2, 14, tzinfo=UTC)
@@ -70,11 +70,26 @@ def test_stats(answer: Answer, shown: Shown) -> None:
     )
     answer(statistics, "get_backup_statistics", figures)
     answer(statistics, "get_safety", overview)
+    shop = storage.SourceStorage("shop", 30, 1 << 20, 30 << 20, 2 << 20, 15.0)
+    left = storage.SourceStorage(None, 0, None, 0, 1 << 10, None)
+    total = storage.SourceStorage(None, 30, 1 << 20, 30 << 20, (2 << 20) + 1024, 14.99)
+    answer(storage, "get_storage", storage.Storage([shop, left], total))
+    answer(storage, "measure_storage", [storage.MeasuredRepository("local", 7, 2 << 20, -1024, 4096, 1)])
     out = shown("--ascii", "stats")[1]
     assert out.splitlines()[0] == "X NOT SAFE  billing: last good 31h ago, RPO 24h"
     assert "7 (5 good, 2 failed)" in out and "1.0 GiB" in out
     read = json.loads(shown("stats", "--json")[1])
     assert read["failed_backups"] == 2 and read["safety"]["sources"][0]["source_name"] == "billing"
+    rows = [line.split() for line in out.splitlines() if " x" in line or "(removed)" in line]
+    assert rows[0] == ["shop", "30", "1.0", "MiB", "30.0", "MiB", "2.0", "MiB", "15.0", "x"]
+    assert rows[1][:3] == ["(removed)", "0", "-"] and rows[2][0] == "Total"
+    assert (read["sources"][0]["stored_bytes"], read["total"]["ratio"]) == (2 << 20, 14.99)
+    assert "measured" not in read and "measured" in json.loads(shown("stats", "--measure", "--json")[1])
+    said = shown("stats", "--measure")[2]
+    assert said == (
+        "local: 7 objects, 2.0 MiB; 1.0 KiB less than was known; 4.0 KiB beside it belong to no backup;"
+        " 1 manifests cannot be read.\n"
+    )
 
 
 @pytest.mark.parametrize(("level", "status"), [("ok", 0), ("warning", 0), ("refused", 1)])

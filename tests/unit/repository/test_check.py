@@ -239,8 +239,8 @@ def test_on_a_real_directory(tmp_path: Path) -> None:
     store.check(create=True)
     manifest = back_up(store, {"a": rows(1), "b": os.urandom(9_000_000)})
     assert verify_files(store, manifest).is_whole
-    path = tmp_path / "repo" / pack_key(TENANT, blobs(manifest, 1)[0].pack)
-    with path.open("r+b") as file:
-        file.seek(5_000_000)
+    second = blobs(manifest, 1)[1]
+    with (tmp_path / "repo" / pack_key(TENANT, second.pack)).open("r+b") as file:
+        file.seek(second.offset + 500_000)
         file.write(b"?")
-    assert kinds(verify_files(store, manifest).problems) == [("damaged", blobs(manifest, 1)[0].id, ["public.b"])]
+    assert kinds(verify_files(store, manifest).problems) == [("damaged", second.id, ["public.b"])]

@@ -302,9 +302,10 @@ def test_damage_has_a_name(damage, problem: str) -> None:
     sink.close()
     key = pack_key(TENANT, ref.pack)
     store.objects[key] = damage(store.objects[key], ref)
-    with pytest.raises(DamagedError) as failure:
-        PackReader(store, TENANT).read_blob(ref)
-    assert problem in ("any", failure.value.details["problem"])
+    for look in (PackReader(store, TENANT).read_blob, lambda ref: PackReader(store, TENANT).check_blobs([ref])):
+        with pytest.raises(DamagedError) as failure:
+            look(ref)
+        assert problem in ("any", failure.value.details["problem"])
 
 
 def test_another_frame_in_its_place_is_swapped() -> None:
@@ -315,15 +316,64 @@ def test_another_frame_in_its_place_is_swapped() -> None:
     first, second = sink.locate(one), sink.locate(two)
     sink.close()
     lying = BlobRef(first.id, second.pack, second.offset, second.stored_bytes, second.raw_bytes)
-    with pytest.raises(DamagedError) as failure:
-        PackReader(store, TENANT).read_blob(lying)
-    assert failure.value.details == {"problem": "swapped", "pack": second.pack, "blob": first.id}
+    for look in (PackReader(store, TENANT).read_blob, lambda ref: PackReader(store, TENANT).check_blobs([ref])):
+        with pytest.raises(DamagedError) as failure:
+            look(lying)
+        assert failure.value.details == {"problem": "swapped", "pack": second.pack, "blob": first.id}
 
 
 def test_a_missing_pack() -> None:
     ref = BlobRef("a" * 64, "b" * 64, 0, 10, 10)
     with pytest.raises(ObjectMissingError):
         PackReader(MemoryStore(), TENANT).read_blob(ref)
+    with pytest.raises(ObjectMissingError):
+        PackReader(MemoryStore(), TENANT).check_blobs([ref])
+
+
+class _Counting(MemoryStore):
+    """Knows how often it was asked for whole objects and for parts."""
+
+    wholes = parts = 0
+
+    def get(self, key: str) -> bytes:
+        self.wholes += 1
+        return super().get(key)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        self.parts += 1
+        return MemoryStore.get(self, key)[offset : offset + length]
+
+
+def _in_one_pack(store: MemoryStore, count: int) -> list[BlobRef]:
+    sink = PackWriter(store, TENANT)
+    pending = [write_stream(sink, rows(number))[0] for number in range(count)]
+    sink.flush()
+    sink.close()
+    return [sink.locate(one) for one in pending]
+
+
+def test_a_pack_that_is_wanted_whole_is_fetched_once_to_be_checked() -> None:
+    store = _Counting()
+    refs = _in_one_pack(store, 10)
+    PackReader(store, TENANT).check_blobs(refs)
+    assert (store.wholes, store.parts) == (1, 0)
+
+
+def test_a_frame_of_a_large_pack_is_fetched_once_to_be_checked_and_read() -> None:
+    store = _Counting()
+    refs = _in_one_pack(store, 10)
+    reader = PackReader(store, TENANT)
+    reader.check_blobs(refs[3:4])
+    assert reader.read_blob(refs[3]) == rows(3)
+    assert (store.wholes, store.parts) == (0, 1)
+
+
+def test_damage_beside_the_wanted_frames_does_not_matter() -> None:
+    store = MemoryStore()
+    refs = _in_one_pack(store, 10)
+    key = pack_key(TENANT, refs[0].pack)
+    store.objects[key] = store.objects[key][:-200] + b"?" + store.objects[key][-199:]
+    PackReader(store, TENANT).check_blobs(refs[:9])
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:

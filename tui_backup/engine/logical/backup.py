@@ -17,7 +17,7 @@ import msgspec
 from tui_backup import manifest
 from tui_backup.engine.connection import child_environment
 from tui_backup.engine.logical import largeobjects, left_out
-from tui_backup.engine.logical.cut import CHUNK_BLOCKS, BlockRange, select_rows
+from tui_backup.engine.logical.cut import BlockRange, select_rows
 from tui_backup.engine.logical.dumps import Dumps
 from tui_backup.engine.logical.incremental import ChunkCheck, Parent, Takeover, why_read_everything
 from tui_backup.engine.logical.introspect import (
@@ -70,7 +70,7 @@ class BackupRequest:
         workers: reading sessions; one for each core up to four when None.
         lock_timeout_s: how long one table may stay locked by somebody else.
         application_name: what pg_stat_activity shows.
-        chunk_blocks: heap blocks a chunk.
+        chunk_blocks: heap blocks a chunk; by each table's size when None.
         tools: folder of the client tools; looked for when None.
         parent: what an incremental builds on; None for a full backup.
     """
@@ -81,7 +81,7 @@ class BackupRequest:
     workers: int | None = None
     lock_timeout_s: float = 30.0
     application_name: str = "tui-backup"
-    chunk_blocks: int = CHUNK_BLOCKS
+    chunk_blocks: int | None = None
     tools: Path | None = None
     parent: Parent | None = None
 

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from tui_backup.engine.logical.names import qualified, quote
 
-CHUNK_BLOCKS = 1024
+CHUNK_BLOCKS = 256
+"""2 MiB of heap. Over days with 1 % of the rows changed, chunks of 128 / 256 / 512 / 1,024 blocks made incrementals add
+6.4 / 6.9 / 8.5 / 8.5 MB a day, a full backup no larger, and took the same time."""
+
+LARGE_CHUNK_BLOCKS = 1024
+_LARGE_TABLE_BLOCKS = 2**20
+"""From 8 GiB on a table is cut into larger chunks: a manifest names every chunk, and has to stay handy."""
 
 BlockRange = tuple[int, int | None]
 
@@ -14,13 +20,22 @@ BlockRange = tuple[int, int | None]
 _LAST_BLOCK = 2**32 - 2
 
 
-def cut(blocks: int, chunk_blocks: int = CHUNK_BLOCKS) -> list[BlockRange]:
+def cut(blocks: int, chunk_blocks: int | None = None) -> list[BlockRange]:
     """Cut a table of so many blocks into ranges (first, end), end exclusive and None for the last one.
 
     The last range is open ended: blocks appended after the size was taken hold no row that the snapshot sees, but
     nothing has to depend on that. Borders are multiples of ``chunk_blocks`` from block 0, so that the chunks of two
     backups of one table line up. A table without blocks has no rows that the snapshot could see, and no range.
+
+    Args:
+        blocks: of the table.
+        chunk_blocks: of a chunk; by the table's size when None.
+
+    Raises:
+        ValueError: no such table or chunk can be.
     """
+    if chunk_blocks is None:
+        chunk_blocks = LARGE_CHUNK_BLOCKS if blocks >= _LARGE_TABLE_BLOCKS else CHUNK_BLOCKS
     if chunk_blocks < 1:
         raise ValueError(chunk_blocks)
     if blocks > _LAST_BLOCK:

@@ -65,7 +65,8 @@ def check_chunks(
 ) -> int:
     """Fetch and verify every frame that a restore will need, before it touches its target.
 
-    Nothing is kept, so the size of the backup does not matter; each frame is read again when it is loaded.
+    Next to nothing is kept, so the size of the backup does not matter; each frame is read and hashed again when it is
+    loaded.
 
     Returns:
         Raw bytes checked.
@@ -85,21 +86,23 @@ def check_chunks(
             uses[blob.id] += 1
     for blob in contents.schema.blobs:
         wanted.setdefault(blob.id, ("the schema", blob))
-    # packs are read front to back
-    frames = sorted(wanted.values(), key=lambda item: (item[1].pack, item[1].offset))
+    packs: dict[str, list[tuple[str, Blob]]] = {}
+    for label, blob in sorted(wanted.values(), key=lambda item: item[1].offset):
+        packs.setdefault(blob.pack, []).append((label, blob))
 
-    def check(item: tuple[str, Blob], flag: StopFlag) -> None:
-        label, blob = item
+    def check(frames: Sequence[tuple[str, Blob]], flag: StopFlag) -> None:
         flag.check()
         try:
-            reader.read_blob(blob_ref(blob))
+            reader.check_blobs([blob_ref(blob) for _, blob in frames])
         except TuiBackupError as error:
-            error.details.setdefault("belongs_to", label)
+            named = error.details.get("blob")
+            labels = [label for label, blob in frames if named in (None, blob.id)]
+            error.details.setdefault("belongs_to", labels[0] if labels else frames[0][0])
             raise
-        progress(bytes_=blob.raw_bytes * uses[blob.id])
+        progress(bytes_=sum(blob.raw_bytes * uses[blob.id] for _, blob in frames))
 
-    run_workers(frames, check, workers=workers, stop=stop)
-    return sum(blob.raw_bytes for _, blob in frames)
+    run_workers(list(packs.values()), check, workers=workers, stop=stop)
+    return sum(blob.raw_bytes for _, blob in wanted.values())
 
 
 def _check_lengths(label: str, chunks: Sequence[Chunk]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from tui_backup.engine.logical.createdb import (
     rename_database,
     unfinished_name,
 )
-from tui_backup.engine.logical.frames import check_chunks
+from tui_backup.engine.logical.frames import check_chunks, run_equipped_workers
 from tui_backup.engine.logical.load import Loaded, load_tables
 from tui_backup.engine.logical.objects import load_large_objects, refresh_views, set_sequences
 from tui_backup.engine.logical.result import Phases, RestoreResult
@@ -35,6 +36,7 @@ from tui_backup.engine.logical.target import (
     TOOL_OPTIONS,
     Target,
     add_details,
+    database_errors,
     monetary_locale,
     name_in_use,
     one,
@@ -65,7 +67,7 @@ WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND n.nspname !~ 
   AND c.oid NOT IN (SELECT oid FROM foreign_above)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN covered p ON p.oid = i.inhparent WHERE i.inhrelid = c.oid)
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-ORDER BY 1, 2
+ORDER BY pg_catalog.pg_table_size(c.oid) DESC, 1, 2
 """
 
 # Several connections load one large table faster, but lose the order of its rows; sorting them for the comparison costs
@@ -318,13 +320,24 @@ class _Run:
 
     def _analyze(self, made: CreatedDatabase) -> None:
         """Fresh statistics. A table that cannot be analysed is a warning: the restore is right without."""
-        with self.target.session(made.name, what="gathering statistics", stop=self.stop) as conn:
-            prepare_session(conn, bulk=True)
-            for schema, name in conn.execute(ANALYZED_SQL).fetchall():
+
+        @contextmanager
+        def equip(flag: StopFlag) -> Generator[Connection]:
+            with self.target.session(made.name, what="gathering statistics", stop=flag) as conn:
+                prepare_session(conn, bulk=True)
+                yield conn
+
+        def analyze(conn: Connection, table: tuple[str, str], flag: StopFlag) -> None:
+            name = ".".join(table)
+            with database_errors(f"gathering statistics of {name}", flag):
                 try:
-                    conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, name)))
+                    conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*table)))
                 except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.InsufficientPrivilege) as error:
-                    self.result.warnings.append(f"{schema}.{name} was not analysed: {error.diag.message_primary}")
+                    self.result.warnings.append(f"{name} was not analysed: {error.diag.message_primary}")
+
+        with self.target.session(made.name, what="gathering statistics", stop=self.stop) as conn:
+            tables = [(str(schema), str(name)) for schema, name in conn.execute(ANALYZED_SQL)]
+        run_equipped_workers(tables, equip, analyze, workers=self.jobs, stop=self.stop)
 
     def _apply(self, made: CreatedDatabase, ids: set[int], *, jobs: int | None = None) -> None:
         if not ids:

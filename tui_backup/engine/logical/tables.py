@@ -110,7 +110,7 @@ class TableSource:
 
 
 def read_tables(
-    session: SourceSession, relations: Sequence[Relation], *, chunk_blocks: int, lc_monetary: str
+    session: SourceSession, relations: Sequence[Relation], *, chunk_blocks: int | None, lc_monetary: str
 ) -> list[TableSource]:
     """Read what the snapshot knows of the selected tables, and cut them."""
     oids = [rel.oid for rel in relations]
@@ -176,7 +176,7 @@ def _load_via(rel: Relation, by_oid: dict[int, Relation], unsafe: set[int]) -> Q
     return root.key if root is not None and is_unsafe else None
 
 
-def _ranges(rel: Relation, blocks: int, chunk_blocks: int) -> list[BlockRange]:
+def _ranges(rel: Relation, blocks: int, chunk_blocks: int | None) -> list[BlockRange]:
     if rel.kind == PARTITIONED:
         return []
     # another access method need not know block ranges, and a condition is a WHERE clause of its own

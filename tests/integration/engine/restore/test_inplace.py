@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 import psycopg
 import pytest
@@ -129,6 +130,10 @@ class _Losing:
         if self.left < 0:
             raise ObjectMissingError("gone")
         return self.reader.read_blob(ref)  # type: ignore[attr-defined]
+
+    def check_blobs(self, refs: Sequence[object]) -> None:
+        for ref in refs:
+            self.read_blob(ref)
 
 
 def test_nothing_is_touched_when_a_chunk_is_missing(shop: Shop) -> None:

@@ -28,6 +28,11 @@ def test_a_grown_table_keeps_its_borders(blocks: int, more: int, chunk_blocks: i
     assert after[: len(before) - 1] == before[:-1]
 
 
+def test_only_a_large_table_has_large_chunks() -> None:
+    assert {end - first for first, end in cut(2**20 - 1)[:-1] if end} == {256}
+    assert {end - first for first, end in cut(2**20)[:-1] if end} == {1024}
+
+
 def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="0"):
         cut(10, 0)
