@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import sys
@@ -22,12 +23,12 @@ from tui_backup.actions import BY_ID
 from tui_backup.config import Config
 from tui_backup.errors import TuiBackupError
 from tui_backup.messages import BoardChanged, NotSetUp, Tick
+from tui_backup.screens import later
 from tui_backup.screens.backend import Backend, ServiceBackend
 from tui_backup.screens.board import Board
 from tui_backup.screens.crash import error_words, open_log, trace
 from tui_backup.screens.feed import Feed
 from tui_backup.screens.main import MainScreen
-from tui_backup.screens.setup import SetupDialog
 from tui_backup.screens.stylesheets import style_paths
 from tui_backup.screens.terminal import (
     HangupWatch,
@@ -37,8 +38,8 @@ from tui_backup.screens.terminal import (
     uses_colour,
     wants_ascii,
 )
-from tui_backup.widgets.controls import use_symbols
 from tui_backup.widgets.detail_pane import PaneMessage
+from tui_backup.widgets.scroll_bars import use_symbols
 from tui_backup.widgets.symbols import ASCII, BAD, UNICODE, WARN
 from tui_backup.widgets.text import shown, use_ascii
 
@@ -46,6 +47,7 @@ Result = TypeVar("Result")
 
 TOAST_S = 6.0
 STALL_S = 3.0
+SETTLED_S = 2.0
 
 
 class DashboardApp(App[int]):
@@ -111,21 +113,31 @@ class DashboardApp(App[int]):
         """The first screen is the lowest: a blank one below it would be painted again with every message."""
         return self._main
 
+    def on_load(self) -> None:
+        """Open the catalog while the first screen is made: its server answers meanwhile."""
+        self.start_feed()
+
     async def on_mount(self) -> None:
-        """Paint first, then open the catalog."""
+        """Begin to count the time."""
         self.app_resume_signal.subscribe(self, self._resumed)  # pyright: ignore[reportUnknownMemberType]
         if self._notice:
             self._pending.append(PaneMessage(self._notice))
         self.board.connection.since = self.board.monotonic()
         self.set_interval(1.0, self._tick)
+        if not gc.isenabled():
+            self.set_timer(SETTLED_S, self._collect_garbage)
         self.call_after_refresh(self._begin)
 
+    def _collect_garbage(self) -> None:
+        """Begin to collect garbage, but never look at what the start has made: that alone stops keys for 50 ms."""
+        gc.freeze()
+        gc.enable()
+
     def _begin(self) -> None:
-        """The first screen is there: show what waited for it, and open the catalog."""
+        """The first screen is there: show what waited for it."""
         waiting, self._pending = self._pending, []
         for message in waiting:
             self.keep(message)
-        self.start_feed()
 
     async def on_unmount(self) -> None:
         """Close the catalog; nothing that runs depends on it."""
@@ -179,7 +191,7 @@ class DashboardApp(App[int]):
 
     def on_not_set_up(self, message: NotSetUp) -> None:
         """Offer to set up."""
-        self.open_screen(SetupDialog(message.error.message), lambda made: self.start_feed() if made else None)
+        self.open_screen(later.SetupDialog(message.error.message), lambda made: self.start_feed() if made else None)
 
     def _on_notice(self, text: str) -> None:
         self.keep(PaneMessage(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -11,23 +12,40 @@ from tui_backup.errors import NotSetUpError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from tui_backup.cli.context import Context
 
 
+OPTIONS = {
+    "--ascii": "plain ASCII instead of symbols",
+    "--no-mouse": "dashboard: leave the mouse to the terminal",
+    "--read-only": "dashboard: leave out every action that changes something",
+}
+
+
 def add_options(parser: Parser) -> None:
     """The options of the program itself."""
-    parser.add_argument("--ascii", action="store_true", help="plain ASCII instead of symbols")
-    parser.add_argument("--no-mouse", action="store_true", help="dashboard: leave the mouse to the terminal")
-    parser.add_argument(
-        "--read-only", action="store_true", help="dashboard: leave out every action that changes something"
-    )
+    for name, words in OPTIONS.items():
+        parser.add_argument(name, action="store_true", help=words)
     parser.set_defaults(handler=open_dashboard)
+
+
+def dashboard_parser(words: Sequence[str]) -> Parser | None:
+    """A parser for the dashboard alone, where nothing else can be meant: it starts without loading the commands."""
+    if not set(words) <= OPTIONS.keys():
+        return None
+    parser = Parser(prog="tui-backup")
+    add_options(parser)
+    return parser
 
 
 def open_dashboard(context: Context, arguments: Namespace) -> int:
     """Run the dashboard until it is left."""
     _require_terminal(context)
+    # What is loaded and built until the first paint stays: looking through it for garbage again and again takes a
+    # tenth of the start. The application switches it on.
+    gc.disable()
     from tui_backup.app import run_dashboard
 
     return run_dashboard(

@@ -58,13 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str], context: Context) -> int:
-    from tui_backup.cli.commands import build_parser
+    from tui_backup.cli.dashboard import dashboard_parser
 
     for word in words:
         if any("\ud800" <= char <= "\udfff" for char in word):
             raise UsageError(f"{word!a} is not valid UTF-8.", hint="Use names and paths in UTF-8.")
+    parser = dashboard_parser(words)
+    if parser is None:
+        from tui_backup.cli.commands import build_parser
+
+        parser = build_parser()
     try:
-        arguments = build_parser().parse_args(words)
+        arguments = parser.parse_args(words)
     except SystemExit as exc:  # --help and --version have printed
         return exc.code if isinstance(exc.code, int) else 0
     if arguments.ascii:

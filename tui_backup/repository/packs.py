@@ -4,7 +4,7 @@ The protocol in :mod:`tui_backup.model` that this implements was changed for it:
 when the pack is full and stored, so ``BlobWriter.close()`` returns ``list[PendingBlob]`` (id, stored_bytes,
 raw_bytes), and after ``BackupSink.flush()`` the sink's ``locate(pending)`` gives the ``BlobRef``.
 
-Memory: one pack being filled, one waiting, one being stored, and for each stream that is open one raw frame and what it
+Memory: one pack being filled, one being stored, and for each stream that is open one raw frame and what it
 is compressed to.
 """
 
@@ -218,7 +218,7 @@ class PackWriter:
             self._idle.append(compressor)
 
     def add(self, frame: Frame) -> PendingBlob:
-        """Take a finished frame; waits while two packs are on their way."""
+        """Take a finished frame; waits while the pack before is still on its way."""
         pending = PendingBlob(frame.id, len(frame.data), frame.raw_bytes)
         with self._turn:
             while True:
@@ -226,7 +226,7 @@ class PackWriter:
                 there = frame.id in self._known or frame.id in self._refs or frame.id in self._unstored
                 if there or self._filling.has_room(frame, self._pack_bytes):
                     break
-                if self._waiting is None:
+                if self._waiting is None and not self._storing:
                     self._hand_over()
                 else:
                     self._turn.wait(_POLL_S)

@@ -10,7 +10,8 @@ from tui_backup.errors import TuiBackupError, ValidationError
 from tui_backup.screens.base import Dialog, text
 from tui_backup.screens.waiting import Waiting
 from tui_backup.services.utilities import format_bytes
-from tui_backup.widgets.controls import Field, PlainButton, PlainInput
+from tui_backup.widgets.controls import Field, PlainButton
+from tui_backup.widgets.plain_input import PlainInput
 
 
 class AddSourceDialog(Dialog[str]):

@@ -11,14 +11,16 @@ from textual.app import ComposeResult
 from tui_backup.messages import Subject
 from tui_backup.model import BackupJob, JobStatus, Proof
 from tui_backup.screens.facts import hint_of, problem_words
-from tui_backup.screens.formats import BACKUP_COLUMNS, job_row, number, progress_words
+from tui_backup.screens.formats import number, progress_words
+from tui_backup.screens.job_rows import BACKUP_COLUMNS, job_row
 from tui_backup.screens.pane import Pane
+from tui_backup.screens.rows import RowCache
 from tui_backup.services.incrementals import reuse_lines
 from tui_backup.services.utilities import format_age, format_bytes
 from tui_backup.widgets.detail_pane import PaneMessage
 from tui_backup.widgets.live_table import LiveTable
+from tui_backup.widgets.rows import Row
 from tui_backup.widgets.symbols import BAD
-from tui_backup.widgets.table_model import Row
 
 PROOF_WORDS = {
     Proof.NONE: "Not proven yet: v reads every file back.",
@@ -35,6 +37,7 @@ class BackupsPane(Pane):
 
     def compose(self) -> ComposeResult:
         """One table."""
+        self._cache = RowCache(job_row, self.look)
         yield LiveTable(BACKUP_COLUMNS, symbols=self.host.symbols, id="backup-table")
 
     def job(self) -> BackupJob | None:
@@ -48,21 +51,19 @@ class BackupsPane(Pane):
 
     def rows_of(self, table: LiveTable) -> list[Row]:
         """All jobs."""
-        return [self._row(job) for job in self.board.jobs.values()]
+        row, checks = self._cache.row, self.board.verifications
+        return [row(job, checks.get(id_)) for id_, job in self.board.jobs.items()]
 
     def row_of(self, table: LiveTable, id_: UUID) -> Row | None:
         """One job."""
         job = self.board.jobs.get(id_)
-        return self._row(job) if job else None
-
-    def _row(self, job: BackupJob) -> Row:
-        board = self.board
-        return job_row(job, board.verifications.get(job.id), board.now(), self.host.symbols)
+        return self._cache.row(job, self.board.verifications.get(id_)) if job else None
 
     def live_ids(self) -> list[tuple[LiveTable, UUID]]:
         """Running jobs."""
         running = (job.id for job in self.board.jobs.values() if job.status is JobStatus.RUNNING)
-        return [(self.tables[0], id_) for id_ in running]
+        table = self.tables[0]
+        return [(table, id_) for id_ in running]
 
     def empty_words(self, table: LiveTable) -> Sequence[str]:
         """No source yet, or no backup yet."""

@@ -10,7 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Button, Input
 
 from tui_backup.screens.base import Dialog, text
-from tui_backup.widgets.controls import Field, PlainButton, PlainInput
+from tui_backup.widgets.controls import Field, PlainButton
+from tui_backup.widgets.plain_input import PlainInput
 from tui_backup.widgets.text import shown
 
 

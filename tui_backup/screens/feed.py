@@ -57,20 +57,15 @@ class Feed:
         self._on_error = on_error
         self._safety_due = asyncio.Event()
         self._stale_jobs: set[UUID] = set()
+        self._agent_asked = False
+        self._attempts = 0
 
     async def run(self) -> None:
         """Follow the catalog until cancelled; returns only when nothing is set up."""
-        attempt = 0
-        agent_asked = False
         while True:
             try:
                 async with asyncio.timeout(READ_LIMIT_S * 4):
                     self.board.identity = await self.backend.open(self._notice)
-                if not agent_asked:
-                    agent_asked = True
-                    await self._ensure_agent()
-                await self.read_all()
-                attempt = 0
                 await self._follow()
             except NotSetUpError as error:
                 self._tell(NotSetUp(error))
@@ -81,27 +76,38 @@ class Feed:
                 self._lost(error)
                 if isinstance(error, (AuthenticationError, CatalogVersionError, ConfigError)):
                     self._on_error(error)
-            await asyncio.sleep(RETRY_AFTER_S[min(attempt, len(RETRY_AFTER_S) - 1)])
-            attempt += 1
+            await asyncio.sleep(RETRY_AFTER_S[min(self._attempts, len(RETRY_AFTER_S) - 1)])
+            self._attempts += 1
 
     async def _ensure_agent(self) -> None:
+        """Once per dashboard, with the rows on the screen already."""
+        if self._agent_asked:
+            return
+        self._agent_asked = True
         try:
             await self.backend.ensure_agent(self._notice)
+            self._safety_due.set()
         except TuiBackupError as error:
             # The dashboard is of use without an agent: the bar says AGENT DOWN, this says why.
             self._on_error(error)
 
     async def _follow(self) -> None:
-        safety = asyncio.create_task(self._poll_safety())
+        """Read everything once changes are told: read before, a row that is deleted meanwhile would stay for ever."""
+        polls: list[asyncio.Task[None]] = []
         try:
             async with aclosing(self.backend.watch()) as events:
                 async for event in events:
                     self._take(event)
                     if isinstance(event, Resync) or (isinstance(event, ConnectionState) and event.connected):
                         await self.read_all()
+                        self._attempts = 0
+                        if not polls:
+                            polls.append(asyncio.create_task(self._poll_safety()))
+                        await self._ensure_agent()
         finally:
-            safety.cancel()
-            await asyncio.gather(safety, return_exceptions=True)
+            for poll in polls:
+                poll.cancel()
+            await asyncio.gather(*polls, return_exceptions=True)
 
     def _take(self, event: Change | ConnectionState | Resync) -> None:
         if isinstance(event, ConnectionState):
@@ -149,28 +155,30 @@ class Feed:
             self._safety_due.set()
 
     async def read_all(self) -> None:
-        """Read what the screens show; rows loaded by paging stay unless they are gone from the pages read."""
+        """Read what the screens show, what is seen first first; rows loaded by paging stay unless they are gone from
+        the pages read."""
+        board = self.board
         async with asyncio.timeout(READ_LIMIT_S):
-            jobs = await self.backend.get_backup_jobs(JobFilters(limit=PAGE_ROWS))
-            schedules = await self.backend.get_backup_schedules()
-            restores = await self.backend.get_restore_logs(RESTORE_ROWS)
+            self._replace_jobs(await self.backend.get_backup_jobs(JobFilters(limit=PAGE_ROWS)))
+            self._changed("jobs")
             safety = await self.backend.get_safety()
             sources = await self.backend.get_sources()
-        board = self.board
-        self._replace_jobs(jobs)
+            schedules = await self.backend.get_backup_schedules()
+            restores = await self.backend.get_restore_logs(RESTORE_ROWS)
         board.schedules = {row.id: row for row in schedules}
         board.restores = {row.id: row for row in restores}
         board.source_count = len(sources)
         board.take_safety(safety)
         board.loaded = True
         self._back()
-        subjects: tuple[Subject, ...] = ("jobs", "schedules", "restores", "safety", "sources")
+        subjects: tuple[Subject, ...] = ("schedules", "restores", "safety", "sources")
         for subject in subjects:
             self._changed(subject)
 
     def _replace_jobs(self, jobs: list[BackupJob]) -> None:
         board = self.board
-        fresh = {job.id: job for job in jobs}
+        # What is equal stays the same object: its row need not be made again.
+        fresh = {job.id: known if (known := board.jobs.get(job.id, job)) == job else job for job in jobs}
         if len(jobs) < PAGE_ROWS:
             board.all_jobs_loaded, board.page_edge = True, None
         else:

@@ -11,10 +11,8 @@ from textual import work
 from tui_backup.actions import BY_ID
 from tui_backup.messages import Subject
 from tui_backup.model import BackupJob, BackupRestoreLog, BackupSchedule, Verification
-from tui_backup.screens.add_source import AddSourceDialog
+from tui_backup.screens import later
 from tui_backup.screens.base import DashboardScreen
-from tui_backup.screens.confirm import ConfirmDialog, TypedConfirmDialog
-from tui_backup.screens.download import DownloadDialog
 from tui_backup.screens.facts import (
     backup_command,
     kept_database,
@@ -26,15 +24,7 @@ from tui_backup.screens.facts import (
     why_not_undo,
 )
 from tui_backup.screens.formats import exact_time
-from tui_backup.screens.help import HelpDialog
-from tui_backup.screens.job_details import JobDetailsScreen
-from tui_backup.screens.log_view import LogScreen
-from tui_backup.screens.new_backup import NewBackupDialog
-from tui_backup.screens.palette import PaletteDialog
 from tui_backup.screens.pane import Pane
-from tui_backup.screens.restore_details import RestoreDetailsScreen
-from tui_backup.screens.restore_wizard import RestoreWizard
-from tui_backup.screens.schedule_form import ScheduleForm
 from tui_backup.services.events import Change, Kind
 from tui_backup.widgets.symbols import GOOD, WARN
 
@@ -58,6 +48,10 @@ class JobActions(DashboardScreen[None]):
 
     def open_tab(self, name: str) -> None:
         """Open one of the three tabs."""
+        raise NotImplementedError
+
+    def show_panes(self) -> None:
+        """Bring all tabs up to date with the board."""
         raise NotImplementedError
 
     # -- may it be done? ----------------------------------------------------------------------------------------
@@ -121,11 +115,11 @@ class JobActions(DashboardScreen[None]):
 
     def action_help(self) -> None:
         """Keys."""
-        self.host.open_screen(HelpDialog(self.host.key_names, read_only=self.host.read_only))
+        self.host.open_screen(later.HelpDialog(self.host.key_names, read_only=self.host.read_only))
 
     def action_palette(self) -> None:
         """Every action by name."""
-        dialog = PaletteDialog(self.host.key_names, read_only=self.host.read_only)
+        dialog = later.PaletteDialog(self.host.key_names, read_only=self.host.read_only)
 
         async def run(action: str | None) -> None:
             if action:
@@ -135,15 +129,14 @@ class JobActions(DashboardScreen[None]):
 
     def action_log(self) -> None:
         """The agent's log."""
-        self.host.open_screen(LogScreen(self.host.config.agent_log))
+        self.host.open_screen(later.LogScreen(self.host.config.agent_log))
 
     def action_pause(self) -> None:
         """Stop or go on."""
         board = self.host.board
         board.paused_at = None if board.paused else board.monotonic()
         if not board.paused:
-            for pane in self.query(Pane):
-                pane.show_all()
+            self.show_panes()
         self.host.toast("Paused: nothing on the screen changes." if board.paused else "Live again.")
 
     @work(group="reload", exclusive=True, exit_on_error=False, description="reading everything again")
@@ -164,7 +157,7 @@ class JobActions(DashboardScreen[None]):
 
     def action_add_source(self) -> None:
         """Register a database."""
-        self.host.open_screen(AddSourceDialog(), self._source_added)
+        self.host.open_screen(later.AddSourceDialog(), self._source_added)
 
     def _source_added(self, name: str | None) -> None:
         if name:
@@ -188,9 +181,9 @@ class JobActions(DashboardScreen[None]):
         pane = self.pane
         restore, job, schedule = pane.restore(), pane.job(), pane.schedule()
         if restore is not None:
-            self.host.open_screen(RestoreDetailsScreen(restore.id))
+            self.host.open_screen(later.RestoreDetailsScreen(restore.id))
         elif job is not None:
-            self.host.open_screen(JobDetailsScreen(job.id))
+            self.host.open_screen(later.JobDetailsScreen(job.id))
         elif schedule is not None and not self.host.read_only:
             self.action_edit()
 
@@ -237,10 +230,10 @@ class JobActions(DashboardScreen[None]):
         if self.host.board.source_count == 0:
             self.action_add_source()
         elif self.pane.id == "schedules":
-            self.host.open_screen(ScheduleForm(), self._schedule_saved)
+            self.host.open_screen(later.ScheduleForm(), self._schedule_saved)
         else:
             job = self.pane.job()
-            self.host.open_screen(NewBackupDialog(source=job.source_name if job else None), self._job_made)
+            self.host.open_screen(later.NewBackupDialog(source=job.source_name if job else None), self._job_made)
 
     def _job_made(self, job: BackupJob | None) -> None:
         if job is not None:
@@ -262,14 +255,14 @@ class JobActions(DashboardScreen[None]):
         """Ask where to write the backup as SQL."""
         job = self.pane.job()
         if not self._refused("download") and job is not None:
-            self.host.open_screen(DownloadDialog(job))
+            self.host.open_screen(later.DownloadDialog(job))
 
     def action_restore(self) -> None:
         """Open the wizard on the highlighted backup."""
         job = self.pane.job()
         if self._refused("restore") or job is None:
             return
-        self.host.open_screen(RestoreWizard(job.id), self._restore_left)
+        self.host.open_screen(later.RestoreWizard(job.id), self._restore_left)
 
     def _restore_left(self, restore_id: UUID | None) -> None:
         if restore_id is not None:
@@ -285,7 +278,7 @@ class JobActions(DashboardScreen[None]):
             return
         what = "restore" if isinstance(row, BackupRestoreLog) else "backup"
         detail = "What it has stored so far is not used." if what == "backup" else "The target stays as it was before."
-        dialog = ConfirmDialog(f"Cancel this {what} of {row.source_name}?", detail, yes=f"Cancel the {what}")
+        dialog = later.ConfirmDialog(f"Cancel this {what} of {row.source_name}?", detail, yes=f"Cancel the {what}")
         self.host.open_screen(dialog, lambda yes: self._cancel(row) if yes else None)
 
     @work(group="cancel", exit_on_error=False, description="cancelling")
@@ -304,7 +297,7 @@ class JobActions(DashboardScreen[None]):
         schedule, job = self.pane.schedule(), self.pane.job()
         if schedule is not None:
             question = f"Delete schedule {schedule.schedule_name}?"
-            dialog = ConfirmDialog(question, "Its backups stay. Nothing starts by itself any more.", yes="Delete")
+            dialog = later.ConfirmDialog(question, "Its backups stay. Nothing starts by itself any more.", yes="Delete")
             self.host.open_screen(dialog, lambda yes: self._delete_schedule(schedule) if yes else None)
         elif job is not None:
             self._ask_delete_job(job)
@@ -320,7 +313,7 @@ class JobActions(DashboardScreen[None]):
             left = len(others)
             detail += f" {left} other backup(s) of this source stay." if left else " IT IS THE LAST GOOD BACKUP."
         name = job.backup_name or job.source_name or str(job.id)[:8]
-        dialog = TypedConfirmDialog("Delete this backup?", detail, name)
+        dialog = later.TypedConfirmDialog("Delete this backup?", detail, name)
         self.host.open_screen(dialog, lambda yes: self._delete_job(job) if yes else None)
 
     @work(group="delete", exit_on_error=False, description="deleting a backup")
@@ -336,7 +329,7 @@ class JobActions(DashboardScreen[None]):
         """Edit the highlighted schedule."""
         schedule = self.pane.schedule()
         if not self._refused("edit") and schedule is not None:
-            self.host.open_screen(ScheduleForm(schedule), self._schedule_saved)
+            self.host.open_screen(later.ScheduleForm(schedule), self._schedule_saved)
 
     def _schedule_saved(self, schedule: BackupSchedule | None) -> None:
         if schedule is not None:
@@ -353,7 +346,7 @@ class JobActions(DashboardScreen[None]):
             self._toggle(schedule)
             return
         question = f"Switch {schedule.schedule_name} off?"
-        dialog = ConfirmDialog(question, "Its backups no longer start by themselves.", yes="Switch off")
+        dialog = later.ConfirmDialog(question, "Its backups no longer start by themselves.", yes="Switch off")
         self.host.open_screen(dialog, lambda yes: self._toggle(schedule) if yes else None)
 
     @work(group="toggle", exit_on_error=False, description="switching a schedule")
@@ -379,7 +372,7 @@ class JobActions(DashboardScreen[None]):
             f"The old database {kept_database(log) or ''} takes its place again under the live name; "
             "its sessions end. The restored one is kept aside."
         )
-        dialog = ConfirmDialog("Undo this swap?", detail, yes="Swap back")
+        dialog = later.ConfirmDialog("Undo this swap?", detail, yes="Swap back")
         self.host.open_screen(dialog, lambda yes: self._undo(log) if yes else None)
 
     @work(group="undo", exit_on_error=False, description="undoing a swap")
@@ -395,7 +388,7 @@ class JobActions(DashboardScreen[None]):
             return
         name = kept_database(log) or log.target_database or "finish"
         detail = f"The old database {name} is dropped for good. After this the swap cannot be undone."
-        dialog = TypedConfirmDialog("Drop the old database?", detail, name, yes="Drop it")
+        dialog = later.TypedConfirmDialog("Drop the old database?", detail, name, yes="Drop it")
         self.host.open_screen(dialog, lambda yes: self._finish(log) if yes else None)
 
     @work(group="undo", exit_on_error=False, description="dropping the old database")

@@ -15,8 +15,8 @@ from textual.widgets import Input, Log
 from tui_backup.messages import Tick
 from tui_backup.screens.base import DashboardScreen, set_text, text
 from tui_backup.screens.log_tail import LAST_LINES, LogTail
-from tui_backup.widgets.controls import PlainInput
 from tui_backup.widgets.key_bar import KeyBar, KeyHint
+from tui_backup.widgets.plain_input import PlainInput
 
 
 class LogScreen(DashboardScreen[None]):

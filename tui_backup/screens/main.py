@@ -21,13 +21,14 @@ from tui_backup.screens.pane import Pane
 from tui_backup.screens.restores import RestorePane
 from tui_backup.screens.schedules import SchedulesPane
 from tui_backup.screens.state_line import state_content
-from tui_backup.widgets.controls import PlainInput
 from tui_backup.widgets.detail_pane import DetailPane, PaneMessage
 from tui_backup.widgets.key_bar import KeyBar, KeyHint
 from tui_backup.widgets.line import Line
 from tui_backup.widgets.live_table import LiveTable
+from tui_backup.widgets.plain_input import PlainInput
 from tui_backup.widgets.tab_bar import Tab, TabBar
 
+CATCH_UP_S = 0.2
 PANES = {"backups": BackupsPane, "schedules": SchedulesPane, "restore": RestorePane}
 
 
@@ -35,6 +36,9 @@ class MainScreen(JobActions, DashboardScreen[None]):
     """Wires panes, bars and keys. What the keys do is in :class:`JobActions`."""
 
     _filtered: LiveTable
+    _is_catching_up = False
+    # Another focus first, and then this one, would paint the whole terminal once more.
+    AUTO_FOCUS = "#backup-table"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings(),
@@ -71,9 +75,13 @@ class MainScreen(JobActions, DashboardScreen[None]):
         self.call_after_refresh(self._first_show)
 
     def _first_show(self) -> None:
-        for pane in self.query(Pane):
-            pane.show_all()
         self.open_tab("backups")
+
+    def show_panes(self) -> None:
+        """Bring the open tab up to date with the board, and the others when they are opened or time is left."""
+        for pane in self.query(Pane):
+            self._later(pane)
+        self.pane.show_all()
 
     @property
     def pane(self) -> Pane:
@@ -135,10 +143,12 @@ class MainScreen(JobActions, DashboardScreen[None]):
             self.show_bars()
             return
         for pane in self.query(Pane):
-            if message.id is None:
-                pane.show_all(message.subject)
-            else:
+            if message.id is not None:
                 pane.show_one(message.subject, message.id)
+            elif pane is self.pane:
+                pane.show_all(message.subject)
+            elif pane.concerns(message.subject):
+                self._later(pane)
         if message.subject in ("connection", "sources"):
             for pane in self.query(Pane):
                 pane.show_state()
@@ -147,8 +157,7 @@ class MainScreen(JobActions, DashboardScreen[None]):
     def on_screen_resume(self) -> None:
         """Seen again: what changed meanwhile."""
         if self.is_mounted and not self.host.board.paused:
-            for pane in self.query(Pane):
-                pane.show_all()
+            self.show_panes()
         self.show_bars()
 
     def on_tick(self, message: Tick) -> None:
@@ -156,11 +165,33 @@ class MainScreen(JobActions, DashboardScreen[None]):
         if not self.host.board.paused:
             if message.new_minute:
                 for pane in self.query(Pane):
-                    pane.show_all()
+                    if pane is self.pane:
+                        pane.show_ages()
+                    else:
+                        pane.forget_ages()
+                        self._later(pane)
             else:
                 self.pane.show_running()
         self.pane.show_state()
         self.show_bars()
+
+    def _later(self, pane: Pane) -> None:
+        """A tab that is not open takes over what changed a moment later, when the open one has been painted: opening
+        it then costs no more than painting it."""
+        pane.is_behind = True
+        if not self._is_catching_up:
+            self._is_catching_up = True
+            self.set_timer(CATCH_UP_S, self._catch_up)
+
+    def _catch_up(self) -> None:
+        """One tab at a time, so that keys come between."""
+        self._is_catching_up = False
+        behind = [pane for pane in self.query(Pane) if pane.is_behind]
+        # On top again, or no longer paused, everything is asked for again.
+        if behind and self.is_current and not self.host.board.paused:
+            behind[0].show_all()
+            if len(behind) > 1:
+                self._later(behind[1])
 
     def on_resize(self) -> None:
         """Fit the bars into the new width."""
@@ -168,6 +199,7 @@ class MainScreen(JobActions, DashboardScreen[None]):
 
     @on(LiveTable.Highlighted)
     def _highlighted(self) -> None:
+        self.pane.show_state()
         self.show_bars()
 
     @on(LiveTable.Selected)

@@ -17,8 +17,9 @@ from tui_backup.screens.waiting import Waiting
 from tui_backup.services.backups import BackupEstimate
 from tui_backup.services.sources import SourceTable
 from tui_backup.services.utilities import format_bytes, format_duration
-from tui_backup.widgets.controls import Field, PlainButton, PlainInput, PlainRadioSet, PlainSelect
+from tui_backup.widgets.controls import Field, PlainButton, PlainRadioSet, PlainSelect
 from tui_backup.widgets.pick_table import PickTable
+from tui_backup.widgets.plain_input import PlainInput
 from tui_backup.widgets.table_model import Cell, Row
 
 

@@ -12,8 +12,8 @@ from textual.widgets import Input
 
 from tui_backup.actions import ACTIONS, Action
 from tui_backup.screens.base import Dialog
-from tui_backup.widgets.controls import PlainInput
 from tui_backup.widgets.live_table import LiveTable
+from tui_backup.widgets.plain_input import PlainInput
 from tui_backup.widgets.table_model import Cell, Column, Row
 
 COLUMNS = (Column("name", "Action", 14), Column("key", "Key", 7), Column("help", "What it does", 20, most=90))

@@ -12,9 +12,10 @@ from tui_backup.messages import Subject
 from tui_backup.model import BackupJob, BackupRestoreLog, BackupSchedule
 from tui_backup.screens.board import Board
 from tui_backup.screens.host import Host, host_of
+from tui_backup.screens.rows import Look
 from tui_backup.widgets.detail_pane import PaneMessage
 from tui_backup.widgets.live_table import LiveTable
-from tui_backup.widgets.table_model import Row
+from tui_backup.widgets.rows import Row
 
 
 class Pane(Vertical):
@@ -22,6 +23,8 @@ class Pane(Vertical):
 
     description: ClassVar[str] = ""
     hints: ClassVar[Sequence[str]] = ()
+    is_behind = False
+    """Rows changed while another tab was open."""
 
     @property
     def host(self) -> Host:
@@ -32,6 +35,11 @@ class Pane(Vertical):
     def board(self) -> Board:
         """The rows."""
         return self.host.board
+
+    @property
+    def look(self) -> Look:
+        """What texts depend on besides their rows."""
+        return Look(self.board.now, self.host.symbols)
 
     @property
     def tables(self) -> list[LiveTable]:
@@ -88,6 +96,8 @@ class Pane(Vertical):
         """Bring tables up to date with the board; only what differs is repainted."""
         for table in self.tables if subject is None else self.concerns(subject):
             table.set_rows(self.rows_of(table))
+        if subject is None:
+            self.is_behind = False
         self.show_state()
 
     def show_one(self, subject: Subject, id_: UUID) -> None:
@@ -101,10 +111,22 @@ class Pane(Vertical):
 
     def show_running(self) -> None:
         """Bring the elapsed time of running rows up to date."""
+        live: dict[LiveTable, list[str]] = {}
         for table, id_ in self.live_ids():
-            row = self.row_of(table, id_)
-            if row is not None:
-                table.put_row(row)
+            live.setdefault(table, []).append(str(id_))
+        for table, keys in live.items():
+            table.renew(keys)
+
+    def show_ages(self) -> None:
+        """Bring everything that depends on the time up to date."""
+        for table in self.tables:
+            table.renew()
+
+    def forget_ages(self) -> None:
+        """The same for a tab that is not open: nothing is made now."""
+        for table in self.tables:
+            table.model.forget()
+            table.refresh()
 
     def show_state(self) -> None:
         """Say in an empty table why it is empty: loading, unreachable, nothing there, nothing matches."""
@@ -117,6 +139,8 @@ class Pane(Vertical):
                 table.set_placeholder(f"The catalog cannot be read: {connection.error.message}", connection.error.hint)
             elif not self.board.loaded:
                 table.set_placeholder(f"Loading {waited}s")
+            elif table.is_reading:
+                table.set_placeholder(f"Looking through {len(table.model.rows):,} rows")
             elif table.model.filter and table.model.rows:
                 table.set_placeholder(f'Nothing matches "{table.model.filter}". Esc clears the filter.')
             else:

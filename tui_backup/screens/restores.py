@@ -13,21 +13,16 @@ from tui_backup.model import BackupJob, BackupRestoreLog, JobStatus
 from tui_backup.screens.backups import job_message
 from tui_backup.screens.base import text
 from tui_backup.screens.facts import comparison_lines, hint_of, kept_database
-from tui_backup.screens.formats import (
-    COMPLETED_COLUMNS,
-    RESTORE_COLUMNS,
-    completed_row,
-    number,
-    progress_words,
-    restore_row,
-    target_words,
-)
+from tui_backup.screens.formats import number, progress_words, target_words
+from tui_backup.screens.job_rows import COMPLETED_COLUMNS, completed_row
 from tui_backup.screens.pane import Pane
+from tui_backup.screens.restore_rows import RESTORE_COLUMNS, restore_row
+from tui_backup.screens.rows import RowCache
 from tui_backup.services.utilities import format_duration
 from tui_backup.widgets.detail_pane import PaneMessage
 from tui_backup.widgets.live_table import LiveTable
+from tui_backup.widgets.rows import Row
 from tui_backup.widgets.symbols import BAD
-from tui_backup.widgets.table_model import Row
 
 
 def can_restore(job: BackupJob) -> bool:
@@ -43,6 +38,8 @@ class RestorePane(Pane):
 
     def compose(self) -> ComposeResult:
         """Backups above, log below."""
+        self._backups = RowCache(completed_row, self.look)
+        self._restores = RowCache(restore_row, self.look)
         yield LiveTable(COMPLETED_COLUMNS, symbols=self.host.symbols, id="completed-table")
         yield text("Restore log", classes="section")
         yield LiveTable(RESTORE_COLUMNS, symbols=self.host.symbols, id="restore-table")
@@ -75,26 +72,24 @@ class RestorePane(Pane):
         """All rows."""
         board = self.board
         if table is self._log:
-            return [restore_row(log, board.now(), self.host.symbols) for log in board.restores.values()]
-        return [self._backup_row(job) for job in board.jobs.values() if can_restore(job)]
+            return [self._restores.row(log) for log in board.restores.values()]
+        row, checks = self._backups.row, board.verifications
+        return [row(job, checks.get(id_)) for id_, job in board.jobs.items() if can_restore(job)]
 
     def row_of(self, table: LiveTable, id_: UUID) -> Row | None:
         """One row."""
         board = self.board
         if table is self._log:
             log = board.restores.get(id_)
-            return restore_row(log, board.now(), self.host.symbols) if log else None
+            return self._restores.row(log) if log else None
         job = board.jobs.get(id_)
-        return self._backup_row(job) if job and can_restore(job) else None
-
-    def _backup_row(self, job: BackupJob) -> Row:
-        board = self.board
-        return completed_row(job, board.verifications.get(job.id), board.now(), self.host.symbols)
+        return self._backups.row(job, board.verifications.get(id_)) if job and can_restore(job) else None
 
     def live_ids(self) -> list[tuple[LiveTable, UUID]]:
         """Running restores."""
         running = (log.id for log in self.board.restores.values() if log.status is JobStatus.RUNNING)
-        return [(self._log, id_) for id_ in running]
+        table = self._log
+        return [(table, id_) for id_ in running]
 
     def empty_words(self, table: LiveTable) -> Sequence[str]:
         """Nothing to restore from, or nothing restored."""

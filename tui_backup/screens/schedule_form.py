@@ -16,7 +16,8 @@ from tui_backup.screens.base import Dialog, set_text, text
 from tui_backup.screens.formats import cron_words
 from tui_backup.screens.waiting import Waiting
 from tui_backup.services.schedules import PRESETS, next_runs, validate_schedule
-from tui_backup.widgets.controls import Field, PlainButton, PlainCheckbox, PlainInput, PlainRadioSet, PlainSelect
+from tui_backup.widgets.controls import Field, PlainButton, PlainCheckbox, PlainRadioSet, PlainSelect
+from tui_backup.widgets.plain_input import PlainInput
 
 CUSTOM = "custom"
 # Which field of the form shows what validate_schedule() says of which setting.

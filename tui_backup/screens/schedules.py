@@ -10,12 +10,14 @@ from textual.app import ComposeResult
 
 from tui_backup.messages import Subject
 from tui_backup.model import BackupSchedule
-from tui_backup.screens.formats import SCHEDULE_COLUMNS, cron_words, schedule_row
+from tui_backup.screens.formats import cron_words
 from tui_backup.screens.pane import Pane
+from tui_backup.screens.rows import RowCache
+from tui_backup.screens.schedule_rows import SCHEDULE_COLUMNS, schedule_row
 from tui_backup.widgets.detail_pane import PaneMessage
 from tui_backup.widgets.live_table import LiveTable
+from tui_backup.widgets.rows import Row
 from tui_backup.widgets.symbols import BAD
-from tui_backup.widgets.table_model import Row
 
 
 class SchedulesPane(Pane):
@@ -26,6 +28,7 @@ class SchedulesPane(Pane):
 
     def compose(self) -> ComposeResult:
         """One table."""
+        self._cache = RowCache(schedule_row, self.look)
         yield LiveTable(SCHEDULE_COLUMNS, symbols=self.host.symbols, id="schedule-table")
 
     def schedule(self) -> BackupSchedule | None:
@@ -39,15 +42,12 @@ class SchedulesPane(Pane):
 
     def rows_of(self, table: LiveTable) -> list[Row]:
         """All schedules."""
-        return [self._row(schedule) for schedule in self.board.schedules.values()]
+        return [self._cache.row(schedule) for schedule in self.board.schedules.values()]
 
     def row_of(self, table: LiveTable, id_: UUID) -> Row | None:
         """One schedule."""
         schedule = self.board.schedules.get(id_)
-        return self._row(schedule) if schedule else None
-
-    def _row(self, schedule: BackupSchedule) -> Row:
-        return schedule_row(schedule, self.board.now(), self.host.symbols)
+        return self._cache.row(schedule) if schedule else None
 
     def empty_words(self, table: LiveTable) -> Sequence[str]:
         """No schedule yet."""

@@ -17,13 +17,16 @@ from tui_backup.model import BackupJob, RestoreRequest, RestoreTarget
 from tui_backup.screens.backups import PROOF_WORDS
 from tui_backup.screens.base import text
 from tui_backup.screens.details import facts_content
-from tui_backup.screens.formats import COMPLETED_COLUMNS, TABLE_COLUMNS, completed_row, exact_time, number
+from tui_backup.screens.formats import TABLE_COLUMNS, exact_time, number
 from tui_backup.screens.host import Host, host_of, report_worker
+from tui_backup.screens.job_rows import COMPLETED_COLUMNS, completed_row
 from tui_backup.screens.restores import can_restore
+from tui_backup.screens.rows import Look, View
 from tui_backup.services.utilities import format_age, format_bytes
-from tui_backup.widgets.controls import Field, PlainCheckbox, PlainInput, PlainRadioSet, PlainSelect
+from tui_backup.widgets.controls import Field, PlainCheckbox, PlainRadioSet, PlainSelect
 from tui_backup.widgets.live_table import LiveTable
 from tui_backup.widgets.pick_table import PickTable
+from tui_backup.widgets.plain_input import PlainInput
 from tui_backup.widgets.table_model import Cell, Row
 
 TARGETS = (
@@ -75,9 +78,10 @@ class BackupStep(Vertical):
 
     def refresh_rows(self) -> None:
         """Follow the board."""
-        board, signs = self.host.board, self.host.symbols
+        board = self.host.board
+        look = Look(board.now, self.host.symbols)
         jobs = [job for job in board.jobs.values() if can_restore(job)]
-        self.table.set_rows([completed_row(job, board.verifications.get(job.id), board.now(), signs) for job in jobs])
+        self.table.set_rows([completed_row(View(job, board.verifications.get(job.id), look)) for job in jobs])
 
     def on_live_table_highlighted(self) -> None:
         """Another backup: its details."""

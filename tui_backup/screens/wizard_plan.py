@@ -18,9 +18,10 @@ from tui_backup.screens.formats import exact_time, number
 from tui_backup.screens.host import Host, host_of
 from tui_backup.screens.waiting import Waiting
 from tui_backup.services.utilities import format_age, format_bytes
-from tui_backup.widgets.controls import Field, PlainButton, PlainCheckbox, PlainInput
+from tui_backup.widgets.controls import Field, PlainButton, PlainCheckbox
 from tui_backup.widgets.detail_pane import STYLES
 from tui_backup.widgets.live_table import LiveTable
+from tui_backup.widgets.plain_input import PlainInput
 from tui_backup.widgets.symbols import check_tone
 from tui_backup.widgets.table_model import Cell, Column, Row
 from tui_backup.widgets.text import shown

@@ -9,44 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.scrollbar import ScrollBarRender
 from textual.widget import Widget
-from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSet, Select
+from textual.widgets import Button, Checkbox, Label, RadioButton, RadioSet, Select
 
-from tui_backup.services.utilities import clean_text
-from tui_backup.widgets.symbols import Symbols
 from tui_backup.widgets.text import shown
-
-# Typing or pasting any of these is refused: C0, C1 and what turns the writing direction.
-NO_CONTROLS = "[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2060-\u206f]*"
-
-
-class PlainInput(Input):
-    """One line of text. A blinking cursor would send 2 kB a second; a control character would reach the terminal.
-
-    Args:
-        value: outside text to start with; shown without controls, and given back as it was while nobody edits it.
-    """
-
-    def __init__(
-        self, value: str = "", *, placeholder: str = "", id: str | None = None, password: bool = False
-    ) -> None:
-        self._original, self._shown = value, clean_text(value)
-        super().__init__(
-            self._shown,
-            placeholder=placeholder,
-            id=id,
-            password=password,
-            compact=True,
-            select_on_focus=False,
-            restrict=NO_CONTROLS,
-        )
-        self.cursor_blink = False
-
-    @property
-    def text(self) -> str:
-        """What was typed, without spaces around it; the original while it was not edited."""
-        return self._original if self.value == self._shown else self.value.strip()
 
 
 class PlainButton(Button):
@@ -189,17 +155,3 @@ class Field(Vertical):
         if text != self.error:
             self._error.update(Content(shown(text)))
             self.set_class(bool(text), "-wrong")
-
-
-class PlainScrollBarRender(ScrollBarRender):
-    """Scroll bars without block elements."""
-
-    VERTICAL_BARS = [" "] * 8
-    HORIZONTAL_BARS = [" "] * 8
-
-
-def use_symbols(symbols: Symbols) -> None:
-    """Draw scroll bars in ASCII where that is asked for; a scroll bar takes its renderer from its class."""
-    from textual.scrollbar import ScrollBar
-
-    ScrollBar.renderer = PlainScrollBarRender if symbols.is_ascii else ScrollBarRender

@@ -7,13 +7,14 @@ whole on every ``update_cell``, forgets cursor and scroll on ``clear`` and reads
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
-from textual import events
+from textual import events, work
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -21,10 +22,12 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui_backup.widgets.symbols import UNICODE, Symbols
-from tui_backup.widgets.table_model import Column, Row, TableModel
+from tui_backup.widgets.table_model import Cell, Column, Row, TableModel
 from tui_backup.widgets.text import fit, shown
 
 HEADER = 1
+READ_ROWS = 400
+"""What the filter looks at is written down of so many rows at a time; keys come between."""
 
 
 class LiveTable(ScrollView, can_focus=True):
@@ -137,36 +140,52 @@ class LiveTable(ScrollView, can_focus=True):
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Take over all rows; only what differs is repainted."""
-        fresh = {row.key: row for row in rows}
-        old = self.model.rows
-        changed = [row for key, row in fresh.items() if key in old and old[key] != row]
-        self.model.put_all(fresh)
-        if not self._rearrange():
-            for row in changed:
-                self._repaint_cells(old[row.key], row)
-            if any(row.key == self._cursor for row in changed):
+        changed = self.model.put_all({row.key: row for row in rows})
+        if not self._arrange_read():
+            for old, row in changed:
+                self._repaint_cells(old.cells, row)
+            if any(row.key == self._cursor for _old, row in changed):
                 self.post_message(self.Highlighted(self, self._cursor))
 
     def put_row(self, row: Row) -> None:
         """Add or change one row."""
-        old = self.model.rows.get(row.key)
-        if old == row:
+        if self.model.rows.get(row.key) == row:
             return
-        self.model.put(row)
-        if not self._rearrange() and old is not None:
-            self._repaint_cells(old, row)
+        old = self.model.put(row)
+        if not self._arrange_read() and old is not None:
+            self._repaint_cells(old.cells, row)
         if row.key == self._cursor:
             self.post_message(self.Highlighted(self, row.key))
 
     def drop_row(self, key: str) -> None:
         """Remove one row; the cursor goes to its successor."""
-        if self.model.rows.pop(key, None) is not None:
+        if self.model.drop(key):
             self._rearrange()
 
+    def renew(self, keys: Iterable[str] | None = None) -> None:
+        """Time has passed: repaint the texts that changed with it, of these rows or of all. Only what is in sight is
+        made now."""
+        wanted = None if keys is None else set(keys) & self.model.rows.keys()
+        columns = [column for column, _x, _width in self._places]
+        seen = [
+            (row, {column: row.cells[column] for column in columns})
+            for row in self._rows_in_sight()
+            if wanted is None or row.key in wanted
+        ]
+        self.model.forget(wanted)
+        if not self._rearrange():
+            for row, cells in seen:
+                self._repaint_cells(cells, row)
+
     def set_filter(self, text: str) -> None:
-        """Show only rows that contain the text."""
+        """Show only rows that contain the text; of very many rows, those that were looked at already come first."""
         self.model.filter = text.strip().lower()
-        self._rearrange()
+        self._arrange_read()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether rows are left that the filter has not looked at."""
+        return bool(self.model.filter) and not self.model.read(0)
 
     def move_to(self, key: str) -> None:
         """Put the cursor on a row, if it is visible."""
@@ -225,6 +244,19 @@ class LiveTable(ScrollView, can_focus=True):
     def _resort(self) -> None:
         if not self._rearrange():
             self.refresh(Region(0, 0, self.size.width, HEADER))
+
+    def _arrange_read(self) -> bool:
+        """Make the visible order anew, with what the filter can look at in no time; the rest follows."""
+        if not self.model.read(READ_ROWS):
+            self._read_on()
+        return self._rearrange()
+
+    @work(group="read", exclusive=True)
+    async def _read_on(self) -> None:
+        while not self.model.read(READ_ROWS):  # noqa: ASYNC110 - nothing is waited for: keys get their turn
+            await asyncio.sleep(0)
+        self._rearrange()
+        self.post_message(self.Highlighted(self, self._cursor))
 
     def _rearrange(self) -> bool:
         """Make the visible order anew, keeping the cursor's row at its height on the screen."""
@@ -299,7 +331,11 @@ class LiveTable(ScrollView, can_focus=True):
     def _refresh_row(self, index: int) -> None:
         self.refresh(Region(0, index + HEADER - self.scroll_offset.y, self.size.width, 1))
 
-    def _repaint_cells(self, old: Row, new: Row) -> None:
+    def _rows_in_sight(self) -> list[Row]:
+        top = self.scroll_offset.y
+        return [self.model.rows[key] for key in self.model.order[top : top + self._body_height]]
+
+    def _repaint_cells(self, old: Sequence[Cell] | Mapping[int, Cell], new: Row) -> None:
         """Repaint only the cells that changed, and only when they can be seen."""
         index = self.model.index_of(new.key)
         if index is None:
@@ -308,7 +344,7 @@ class LiveTable(ScrollView, can_focus=True):
         if not HEADER <= y < self.size.height:
             return
         for column, x, width in self._places:
-            if old.cells[column] != new.cells[column]:
+            if old[column] != new.cells[column]:
                 self.cells_repainted += 1
                 self.refresh(Region(x, y, width, 1))
 

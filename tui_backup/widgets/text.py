@@ -25,6 +25,8 @@ def use_ascii(on: bool) -> None:
 
 def shown(text: str) -> str:
     """Outside text as it may be drawn: no controls, and a mark that keeps right-to-left words in their column."""
+    if text.isascii() and text.isprintable():
+        return text
     cleaned = clean_text(text.removesuffix(LEFT_TO_RIGHT_MARK))
     if cleaned.isascii():
         return cleaned

@@ -1,4 +1,4 @@
-"""``python -m tests.acceptance.incremental [--steps N] [--seed S] [--restore-each N]``: programs for as long as it takes."""
+"""``python -m tests.acceptance.incremental [--steps N] [--seed S] [--restore-each N]``: as long as it takes."""
 
 from __future__ import annotations
 

@@ -377,7 +377,7 @@ def test_damage_beside_the_wanted_frames_does_not_matter() -> None:
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
-    """Sixteen times as much data, hardly more memory: three packs and the workers' open frames."""
+    """Sixteen times as much data, hardly more memory: two packs and the workers' open frames."""
     store = DirectoryStore(tmp_path / "repo")
     store.check(create=True)
     block = secrets.token_bytes(1 << 20)

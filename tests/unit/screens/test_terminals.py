@@ -13,7 +13,7 @@ from tests.unit.screens.fakes import FakeBackend, World, made_id, make_source
 from tui_backup.model import JobStatus
 from tui_backup.screens.main import MainScreen
 from tui_backup.services.sources import SourceTable
-from tui_backup.widgets.controls import use_symbols
+from tui_backup.widgets.scroll_bars import use_symbols
 from tui_backup.widgets.symbols import UNICODE
 from tui_backup.widgets.text import use_ascii
 

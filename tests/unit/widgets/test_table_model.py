@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property, partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui_backup.widgets.table_model import Cell, Column, Row, TableModel
+from tui_backup.widgets.table_model import Cell, Column, LazyCells, Recipe, Row, TableModel
 from tui_backup.widgets.text import LEFT_TO_RIGHT_MARK, fit, shown, use_ascii
 
 COLUMNS = (
@@ -22,7 +24,7 @@ def row(key: str, size: int | None = None, note: str = "", rank: int = 0) -> Row
 
 def model(*rows: Row) -> TableModel:
     made = TableModel(COLUMNS)
-    made.rows = {each.key: each for each in rows}
+    made.put_all({each.key: each for each in rows})
     made.arrange()
     return made
 
@@ -57,6 +59,7 @@ def test_a_hidden_column_is_not_sorted_by() -> None:
 def test_the_filter_looks_at_cells_and_at_hidden_search_text() -> None:
     made = model(row("alpha"), row("beta", note="Alpine"), Row("gamma", (Cell("x"), Cell(""), Cell("")), 0, "ALP id"))
     made.filter = "alp"
+    assert made.read()
     made.arrange()
     assert set(made.order) == {"alpha", "beta", "gamma"}
     made.filter = "beta"
@@ -118,3 +121,119 @@ def test_ascii_mode_draws_nothing_else() -> None:
         assert shown("Füße النسخ").isascii()
     finally:
         use_ascii(False)
+
+
+class Counted:
+    """A recipe that counts what it makes."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[int, str]] = []
+        self.time = 0
+
+    def cell(self, column: int, name: str) -> Cell:
+        self.made.append((column, name))
+        return Cell(f"{name}{self.time}" if column == 2 else name, sort=len(name) if column == 1 else None)
+
+    def row(self, name: str, rank: int = 0) -> Row:
+        return Row(name, LazyCells(self.recipe, name), rank)
+
+    @cached_property
+    def recipe(self) -> Recipe[str]:
+        return Recipe([partial(self.cell, column) for column in range(3)], lambda name: f"hidden {name}")
+
+
+def lazy_model(counted: Counted, *names: str) -> TableModel:
+    made = TableModel(COLUMNS)
+    made.put_all({name: counted.row(name, rank) for rank, name in enumerate(names)})
+    return made
+
+
+def test_order_needs_no_cells_and_layout_those_of_the_columns_that_stretch() -> None:
+    counted = Counted()
+    made = lazy_model(counted, "b", "a")
+    made.arrange()
+    assert made.order == ["b", "a"]
+    assert counted.made == []
+    made.layout(80, 80)
+    assert sorted(counted.made) == [(0, "a"), (0, "b"), (2, "a"), (2, "b")]
+    made.layout(60, 60)
+    assert len(counted.made) == 4
+
+
+def test_a_sort_makes_one_column_once() -> None:
+    counted = Counted()
+    made = lazy_model(counted, "ccc", "a", "bb")
+    made.sort_by(1)
+    made.arrange()
+    assert made.order == ["ccc", "bb", "a"]
+    made.forget()
+    made.put(counted.row("dddd", 9))
+    made.arrange()
+    assert made.order == ["dddd", "ccc", "bb", "a"]
+    assert [column for column, _name in counted.made] == [1] * 4
+
+
+def test_equal_views_are_the_same_row_with_what_it_has_made() -> None:
+    counted = Counted()
+    made = lazy_model(counted, "a", "b")
+    kept = made.rows["a"]
+    assert made.put_all({name: counted.row(name, rank) for rank, name in enumerate("ab")}) == []
+    assert made.rows["a"] is kept
+    changed = made.put_all({name: counted.row(name, rank + 5) for rank, name in enumerate("ab")})
+    assert [new.key for _old, new in changed] == ["a", "b"]
+
+
+def test_the_filter_is_read_in_parts_and_until_then_lets_nothing_through() -> None:
+    counted = Counted()
+    made = lazy_model(counted, *(f"n{number}" for number in range(10)))
+    made.filter = "hidden"
+    assert not made.read(4)
+    made.arrange()
+    assert len(made.order) == 4
+    made.put(counted.row("late", 99))
+    assert made.read()
+    made.arrange()
+    assert len(made.order) == 11
+    made.put(Row("late", [Cell("other")] * 3, 99))
+    made.arrange()
+    assert len(made.order) == 10
+
+
+def test_a_new_filter_looks_at_the_texts_of_its_own_time() -> None:
+    counted = Counted()
+    made = lazy_model(counted, "a")
+    for time in (1, 2):
+        counted.time = time
+        made.forget()
+        made.filter = f"a{time}"
+        made.read()
+        made.arrange()
+        assert made.order == ["a"]
+        made.filter = ""
+        made.arrange()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["put", "drop"]), st.text("xy\u754c", max_size=30))),
+    st.booleans(),
+)
+def test_widths_and_order_after_any_changes_are_those_of_a_new_model(
+    steps: list[tuple[str, str, str]], sorted_by_note: bool
+) -> None:
+    made = model()
+    if sorted_by_note:
+        made.sort_by(2)
+    made.layout(200, 200)
+    for key, what, note in steps:
+        if what == "put":
+            made.put(row(key, len(note), note, rank=len(note)))
+        else:
+            made.drop(key)
+        made.arrange()
+        made.layout(200, 200)
+    fresh = model(*made.rows.values())
+    if sorted_by_note:
+        fresh.sort_by(2)
+        fresh.arrange()
+    assert made.layout(200, 200) == fresh.layout(200, 200)
+    assert made.order == fresh.order
