@@ -14,7 +14,7 @@ import psycopg
 from tui_backup.engine.connection import map_error
 from tui_backup.engine.logical.lines import ASYNCPG_ERRORS, Line, LinePlan, open_line
 from tui_backup.errors import ConnectionFailedError, SourceChangedError
-from tui_backup.model import BackupSink, PendingBlob, ProgressReport, StopFlag
+from tui_backup.model import BackupSink, BlobWriter, PendingBlob, ProgressReport, StopFlag
 
 T = TypeVar("T")
 
@@ -114,12 +114,23 @@ class _Shared:
             raise _StoppedError
 
 
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """A stream that was read and is not closed yet."""
+
+    index: int
+    blob: BlobWriter
+    rows: int
+    raw_bytes: int
+
+
 class _Worker(threading.Thread):
     def __init__(self, number: int, shared: _Shared, plan: LinePlan) -> None:
         super().__init__(name=f"backup-pump-{number}", daemon=True)
         self._shared = shared
         self._plan = plan
         self.line: Line | None = None
+        self._unfinished: _Unfinished | None = None
         self.reads_since: float | None = None
         self.label = ""
 
@@ -136,7 +147,10 @@ class _Worker(threading.Thread):
         try:
             while (index := self._shared.next()) is not None:
                 await self._copy(self.line, index)
+            self._finish()
         finally:
+            if self._unfinished is not None:
+                self._unfinished.blob.abort()
             await self.line.close()
             self.line = None
 
@@ -150,6 +164,7 @@ class _Worker(threading.Thread):
             shared.check()
             # a slow store is not a stalled server
             self.reads_since = None
+            self._finish()
             blob.write(block)
             raw_bytes += len(block)
             shared.progress(bytes_=len(block))
@@ -165,13 +180,20 @@ class _Worker(threading.Thread):
         try:
             rows = await _mapped(line.copy(task.query, take), f"reading {task.label}")
             self.reads_since = None
-            copied = Copied(rows, raw_bytes, blob.close())
+            self._finish()
         except BaseException:
             blob.abort()
             raise
         finally:
             self.reads_since = None
-        shared.finish(index, copied)
+        self._unfinished = _Unfinished(index, blob, rows, raw_bytes)
+
+    def _finish(self) -> None:
+        """Close the stream before this one: its end is compressed while the server works on this one already."""
+        if (stream := self._unfinished) is not None:
+            copied = Copied(stream.rows, stream.raw_bytes, stream.blob.close())
+            self._unfinished = None
+            self._shared.finish(stream.index, copied)
 
     async def _stored(self, line: Line, check: StreamCheck) -> Copied | None:
         self._shared.check()
