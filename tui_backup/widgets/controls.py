@@ -38,7 +38,12 @@ class PlainCheckbox(Checkbox):
 
     def render(self) -> Content:
         """Box and label."""
-        return _marked(self, "[x]" if self.value else "[ ]")
+        return _marked(self, "[x]" if self.value else "[ ]", is_focused=self.has_focus)
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        """It looks otherwise then."""
+        super().watch_has_focus(has_focus)
+        self.refresh()
 
 
 class PlainRadio(RadioButton):
@@ -53,8 +58,9 @@ class PlainRadio(RadioButton):
         self.refresh()
 
     def render(self) -> Content:
-        """Mark and label."""
-        return _marked(self, "(*)" if self.value else "( )")
+        """Mark and label; the chosen one shows that the keys go here."""
+        is_here = self.value and isinstance(self.parent, RadioSet) and self.parent.has_focus
+        return _marked(self, "(*)" if self.value else "( )", is_focused=is_here)
 
 
 class PlainRadioSet(RadioSet):
@@ -70,6 +76,12 @@ class PlainRadioSet(RadioSet):
         buttons = [PlainRadio(label, key == value) for label, key in options]
         super().__init__(*buttons, id=id, compact=True)
 
+    def watch_has_focus(self, has_focus: bool) -> None:
+        """The chosen one looks otherwise then."""
+        super().watch_has_focus(has_focus)
+        for button in self.query(PlainRadio):
+            button.refresh()
+
     def action_choose(self, step: int) -> None:
         """Choose the next or previous one."""
         buttons = list(self.query(PlainRadio))
@@ -84,9 +96,10 @@ class PlainRadioSet(RadioSet):
         return self._keys[max(0, self.pressed_index)]
 
 
-def _marked(button: Checkbox | RadioButton, mark: str) -> Content:
-    label = button.label.pad(1, 1).stylize_before(button.get_visual_style("toggle--label"))
-    return Content.assemble(mark, label)
+def _marked(button: Checkbox | RadioButton, mark: str, *, is_focused: bool) -> Content:
+    # Textual's own style for the label is not drawn anew when only the focus changes
+    label = button.label.pad(1, 1)
+    return Content.assemble(mark, label.stylize("reverse") if is_focused else label)
 
 
 class PlainSelect(Select[str]):

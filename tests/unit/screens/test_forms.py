@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from textual.strip import Strip
+from textual.widget import Widget
+
 from tests.unit.screens.conftest import Runner, screen_text, until
 from tests.unit.screens.fakes import FakeBackend, made_id, make_source
 from tui_backup.errors import CatalogUnavailableError, ConnectionFailedError, ValidationError
@@ -169,3 +172,30 @@ async def test_escape_leaves_a_form_without_asking_the_service(backend: FakeBack
         await pilot.press("2", "n", *"abc", "escape")
         assert isinstance(app.screen, MainScreen)
         assert backend.called("create_backup_schedule") == []
+
+
+async def test_the_focus_can_be_seen_on_every_control(run: Runner) -> None:
+    for key in ("n", "2 n"):
+        async with run() as (app, pilot):
+            await pilot.press(*key.split())
+            await pilot.pause(0.3)
+            start = app.focused
+            assert start is not None
+            while True:
+                control = app.focused
+                assert control is not None
+                focused = _look_of(control)
+                await pilot.press("tab")
+                await pilot.pause()
+                assert _look_of(control) != focused, f"{control!r} looks the same without the focus"
+                if app.focused is start:
+                    break
+
+
+def _look_of(control: Widget) -> list[Strip]:
+    """The control's lines as they are painted, with their styles."""
+    region = control.region
+    return [
+        line.crop(region.x, region.right)
+        for line in control.screen._compositor.render_strips()[region.y : region.bottom]  # pyright: ignore[reportPrivateUsage]
+    ]
