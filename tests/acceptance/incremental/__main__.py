@@ -9,8 +9,7 @@ import time
 from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.acceptance.incremental.machine import SETTINGS, Figures, make_machine, seed_of
-from tests.acceptance.incremental.test_machine import LONG
+from tests.acceptance.incremental.machine import LONG, SETTINGS, Figures, make_machine, seed_of
 from tests.fetch_postgres import find
 from tests.servers import TestServer
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from tests.integration.engine.restore.helpers import Recorder
 from tests.servers import TestServer
@@ -43,6 +44,15 @@ _TABLE = """
 CREATE TABLE {name} (id serial PRIMARY KEY, n int NOT NULL, mood mood NOT NULL DEFAULT 'ok', label text NOT NULL)
 """
 _ROWS = "INSERT INTO {name} (n, label) SELECT g, repeat('x', 90 + g % 3) || g FROM generate_series(1, {rows}) g"
+
+_LIMITS = {
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "database": None,
+    "print_blob": False,
+}
+SHORT = settings(max_examples=4, stateful_step_count=10, phases=[Phase.generate], **_LIMITS)
+LONG = settings(max_examples=60, stateful_step_count=14, phases=[Phase.generate], **_LIMITS)
 
 names = st.sampled_from(NAMES)
 ranges = st.tuples(st.integers(0, 400), st.integers(1, 60))
@@ -402,6 +412,15 @@ def make_machine(server: TestServer, figures: Figures, *, restore_each: int = 3)
     """The machine on one server; one of so many backups is restored, and the last of each program."""
     facts = {"server": server, "figures": figures, "restore_each": restore_each}
     return type("Machine", (IncrementalMachine,), facts)
+
+
+def run_programs(server: TestServer, limits: settings, start: int) -> Figures:
+    """Run as many programs as the limits say, from a seed that is printed."""
+    figures = Figures()
+    print(f"SEED={start}")
+    run_state_machine_as_test(seed(start)(make_machine(server, figures)), settings=limits)
+    print(figures)
+    return figures
 
 
 # -- mutations --------------------------------------------------------------------------------------------------------
