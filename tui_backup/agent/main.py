@@ -24,6 +24,7 @@ from procrastinate.exceptions import ProcrastinateException
 
 from tui_backup import __version__
 from tui_backup.agent.logs import mask_secrets, set_up_logging
+from tui_backup.agent.memory import give_back_large_blocks
 from tui_backup.agent.records import LOST_AFTER_S, Pool, Records, open_pool
 from tui_backup.agent.rescue import keep_rescuing
 from tui_backup.agent.runs import Runner
@@ -60,6 +61,7 @@ def run_agent(config: Config) -> int:
     # before anything else: a dropped terminal must not end us
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o077)
+    give_back_large_blocks()
     with AgentLock(config.state_dir):
         set_up_logging(config)
         _own_temporary_folder(config)

@@ -39,6 +39,8 @@ _LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
 DEFAULT_PACK_BYTES = 16 * 1024 * 1024
 _KEPT_BYTES = 16 * 1024 * 1024
+_WINDOW_BYTES = 2 * 1024 * 1024
+_TAIL_BYTES = 1024 * 1024
 DEFAULT_FRAME_RAW_BYTES = 4 * 1024 * 1024
 
 
@@ -413,18 +415,26 @@ class PackReader:
         key = pack_key(self._tenant_id, refs[0].pack)
         said = self._store.stat(key)
         most_of_it = said is not None and sum(ref.stored_bytes for ref in refs) * 2 >= said.size_bytes
-        if most_of_it and self._pack_holds(self._store.get(key), refs):
+        if said is not None and most_of_it and self._pack_holds(key, said.size_bytes, refs):
             return
         for ref in refs:
             data = self._fetch(ref)
             self._open(ref, data)
             self._keep(ref, data)
 
-    def _pack_holds(self, data: bytes, refs: Sequence[BlobRef]) -> bool:
-        if hashlib.sha256(data).hexdigest() != refs[0].pack:
+    def _pack_holds(self, key: str, size: int, refs: Sequence[BlobRef]) -> bool:
+        digest = hashlib.sha256()
+        window = b""
+        tail = b""
+        for offset in range(0, size, _WINDOW_BYTES):
+            before, window = window, self._store.get_range(key, offset, min(_WINDOW_BYTES, size - offset))
+            digest.update(window)
+            tail = before[-_TAIL_BYTES:] + window
+        if digest.hexdigest() != refs[0].pack:
             return False
         try:
-            spans = decode_index(data[-index_bytes(data[-INDEX_FOOT_BYTES:]) :]).spans()
+            length = index_bytes(tail[-INDEX_FOOT_BYTES:])
+            spans = decode_index(tail[-length:]).spans() if length <= len(tail) else {}
         except FrameError:
             return False
         return all(spans.get((ref.id, ref.offset)) == (ref.stored_bytes, ref.raw_bytes) for ref in refs)

@@ -16,7 +16,7 @@ def test_every_backup_holds_what_its_source_held(server: TestServer) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_sixty_programs(server: TestServer) -> None:
     figures = run_programs(server, LONG, seed_of(dict(os.environ)))
     assert figures.programs >= 60

@@ -8,7 +8,7 @@ from hypothesis import settings
 from tests.acceptance.incremental.machine import LONG, mutations, run_programs
 from tests.servers import TestServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.mark.parametrize("name", list(mutations()))

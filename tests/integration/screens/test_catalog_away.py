@@ -15,6 +15,7 @@ from tests.unit.screens.conftest import screen_text, until
 from tui_backup.app import DashboardApp
 from tui_backup.screens.backend import ServiceBackend
 from tui_backup.screens.schedule_form import ScheduleForm
+from tui_backup.widgets.controls import PlainSelect
 
 
 @pytest.mark.slow

@@ -356,7 +356,22 @@ def test_a_pack_that_is_wanted_whole_is_fetched_once_to_be_checked() -> None:
     store = _Counting()
     refs = _in_one_pack(store, 10)
     PackReader(store, TENANT).check_blobs(refs)
-    assert (store.wholes, store.parts) == (1, 0)
+    assert (store.wholes, store.parts) == (0, 1), "one pack smaller than the window"
+
+
+def test_a_pack_larger_than_the_window_is_checked_whole() -> None:
+    store = _Counting()
+    sink = PackWriter(store, TENANT)
+    pending = [one for number in range(3) for one in write_stream(sink, random.Random(number).randbytes(1_700_000))]
+    sink.flush()
+    sink.close()
+    refs = [sink.locate(one) for one in pending]
+    PackReader(store, TENANT).check_blobs(refs)
+    assert (store.wholes, store.parts) == (0, 3)
+    key = pack_key(TENANT, refs[0].pack)
+    store.objects[key] = store.objects[key][:100] + b"?" + store.objects[key][101:]
+    with pytest.raises(DamagedError):
+        PackReader(store, TENANT).check_blobs(refs)
 
 
 def test_a_frame_of_a_large_pack_is_fetched_once_to_be_checked_and_read() -> None:
