@@ -31,6 +31,7 @@ async def test_what_is_typed_survives_and_is_saved_afterwards(
         await until(pilot, lambda: app.board.loaded, 30)
         await pilot.press("2", "n")
         await until(pilot, lambda: isinstance(app.screen, ScheduleForm))
+        await until(pilot, lambda: app.screen.query_one("#source", PlainSelect).chosen is not None, 30)
         await pilot.press(*"nightly")
         world.close()
         await asyncio.to_thread(server.stop, "immediate")
