@@ -175,12 +175,16 @@ def _binary(name: str) -> str:
 
 
 def _free_ports(count: int, *, also_above: int | None = None) -> list[int]:
-    """Ports that are free now, all held until the last is found; ``also_above``: the port plus this is free too."""
+    """Ports that are free now, all held until the last is found; ``also_above``: the port plus this is free too.
+
+    All lie below 32768, where systems begin to give ports to outgoing connections.
+    """
+    lowest, highest = 20000, 32000 - (also_above or 0)
     held: list[socket.socket] = []
     ports: list[int] = []
     try:
         while len(ports) < count:
-            port = 20000 + secrets.randbelow(12000)
+            port = lowest + secrets.randbelow(highest - lowest)
             wanted = [port] if also_above is None else [port, port + also_above]
             taken: list[socket.socket] = []
             try:
