@@ -17,6 +17,9 @@ if importlib.util.find_spec("tests.s3_servers") is not None:
 
 OLDEST, NEWEST = MAJORS[0], MAJORS[-1]
 
+# where it is set, each of the hundreds of programs that the tests start compiles the product anew: half of the time
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def _missing(major: int) -> None:
     message = f"PostgreSQL {major} is not on this machine: python -m tests.fetch_postgres {major}"
