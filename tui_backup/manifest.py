@@ -223,6 +223,50 @@ class Reuse(msgspec.Struct, frozen=True, kw_only=True):
     read_whole: dict[str, str] = {}
 
 
+class TenantStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One foreign key on the way from a table to the one that has the tenant column: ``columns`` of the table before
+    refer to ``referenced_columns`` of ``schema``.``name``, in this order."""
+
+    constraint: str
+    columns: list[str]
+    schema: str
+    name: str
+    referenced_columns: list[str]
+
+
+class TenantTable(msgspec.Struct, frozen=True, kw_only=True):
+    """How the rows of one table were told to be the tenant's.
+
+    ``how`` is ``column`` (it has the tenant column), ``reference`` (``path`` leads to a table that has it; its last
+    step's table has ``column``), ``policies`` (the source's own row-level security), ``shared`` (rows of nobody, stored
+    whole, of which a restore puts back only those that are missing) or ``left_out`` (knowingly not stored; also a shared
+    table that is never restored). A partitioned table stands for its partitions.
+    """
+
+    schema: str
+    name: str
+    how: str
+    column: str | None = None
+    path: list[TenantStep] = []
+
+
+class TenantScope(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup of one tenant's rows only. ``key`` is the tenant's value in the tenant column, as text.
+
+    ``rows_by`` is ``column`` or ``policies``; with policies ``role`` and ``setting`` are what the source's row-level
+    security was asked as. ``content_hashes`` is, for each table ("schema.name" quoted as SQL needs it), an
+    order-independent hash of its rows.
+    """
+
+    tenant_id: UUID
+    key: str
+    tables: list[TenantTable]
+    rows_by: str = "column"
+    role: str | None = None
+    setting: str | None = None
+    content_hashes: dict[str, str] = {}
+
+
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine returns for one backup: everything but the job's own facts."""
 
@@ -240,6 +284,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     chosen_tables: list[tuple[str, str]] = []
     left_out: list[LeftOut] = []
     reuse: Reuse | None = None
+    tenant: TenantScope | None = None
 
     @property
     def rows(self) -> int:
