@@ -239,8 +239,8 @@ class TenantTable(msgspec.Struct, frozen=True, kw_only=True):
 
     ``how`` is ``column`` (it has the tenant column), ``reference`` (``path`` leads to a table that has it; its last
     step's table has ``column``), ``policies`` (the source's own row-level security), ``shared`` (rows of nobody, stored
-    whole, of which a restore puts back only those that are missing) or ``left_out`` (knowingly not stored; also a shared
-    table that is never restored). A partitioned table stands for its partitions.
+    whole, of which a restore puts back only those that are missing) or ``left_out`` (knowingly not stored; so is a
+    shared table that is never restored). A partitioned table stands for its partitions.
     """
 
     schema: str
