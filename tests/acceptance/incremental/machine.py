@@ -441,7 +441,6 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
 def mutations() -> dict[str, Mutation]:
     """Each condition turned off, by name."""
     from tui_backup.engine.logical import backup, incremental
-    from tui_backup.engine.logical.pump import Copied
 
     whole = incremental.why_read_whole
 
@@ -452,22 +451,12 @@ def mutations() -> dict[str, Mutation]:
 
         return why
 
-    def stored(self: Any, answer: tuple[int, ...], *, count: bool, newer: bool) -> Copied | None:
-        if (count and answer[0] != self.chunk.rows) or (newer and answer[1] != 0):
-            return None
-        return Copied(self.chunk.rows, self.chunk.raw_bytes, self.blobs, reused=True)
-
-    check = incremental.ChunkCheck
     return {
         "a: another file": lambda: _replaced(incremental, "why_read_whole", without("rewritten")),
         "a: another shape": lambda: _replaced(incremental, "why_read_whole", without("columns or types")),
         "a: text by the catalog": lambda: _replaced(incremental, "why_read_whole", without("depends on the catalog")),
-        "b: the count": lambda: _replaced(
-            check, "stored", lambda self, answer: stored(self, answer, count=False, newer=True)
-        ),
-        "c: no newer row": lambda: _replaced(
-            check, "stored", lambda self, answer: stored(self, answer, count=True, newer=False)
-        ),
+        "b: the count": lambda: _replaced(incremental, "stands", lambda answer, _rows: answer[1] == 0),
+        "c: no newer row": lambda: _replaced(incremental, "stands", lambda answer, rows: answer[0] == rows),
         "d: the marker": lambda: _replaced(backup, "why_read_everything", lambda *_args, **_facts: None),
     }
 

@@ -19,7 +19,7 @@ from tui_backup.engine.connection import child_environment
 from tui_backup.engine.logical import largeobjects, left_out
 from tui_backup.engine.logical.cut import BlockRange, select_rows
 from tui_backup.engine.logical.dumps import Dumps
-from tui_backup.engine.logical.incremental import ChunkCheck, Parent, Takeover, why_read_everything
+from tui_backup.engine.logical.incremental import ChunkCheck, GroupCheck, Parent, Takeover, why_read_everything
 from tui_backup.engine.logical.introspect import (
     read_database,
     read_extensions,
@@ -32,7 +32,7 @@ from tui_backup.engine.logical.lines import LinePlan
 from tui_backup.engine.logical.locks import begin_with_locks, lock_statement
 from tui_backup.engine.logical.marker import ReadOnlyError, burn
 from tui_backup.engine.logical.names import shown
-from tui_backup.engine.logical.pump import Copied, run_pump
+from tui_backup.engine.logical.pump import Copied, CopyTask, run_pump
 from tui_backup.engine.logical.relations import (
     TABLE,
     Relation,
@@ -208,12 +208,14 @@ class _Backup:
         views = [] if selection.chosen else read_materialized_views(session, self._relations)
         roles, extensions = read_roles(session), read_extensions(session)
         takeover = self._takeover(server, database, snapshot)
-        chunk_tasks = [
-            _ChunkTask(table, block_range, check)
-            for table in tables
-            for block_range, check in zip(table.ranges, _checks(takeover, table), strict=True)
-        ]
-        copied = self._copy(self._line_plan(server, snapshot_name, selection), tables, chunk_tasks, object_tasks, dumps)
+        chunk_tasks: list[_ChunkTask] = []
+        groups: list[GroupCheck] = []
+        for table in tables:
+            checks = _checks(takeover, table)
+            groups += takeover.groups(table, checks, len(chunk_tasks)) if takeover else []
+            chunk_tasks += map(_ChunkTask, [table] * len(checks), table.ranges, checks)
+        plan = self._line_plan(server, snapshot_name, selection)
+        copied = self._copy(plan, tables, [*chunk_tasks, *object_tasks], groups, dumps)
         schema, globals_ = dumps.result()
         self._progress(phase="storing")
         self._sink.flush()
@@ -303,16 +305,16 @@ class _Backup:
         self,
         plan: LinePlan,
         tables: Sequence[TableSource],
-        chunk_tasks: Sequence[_ChunkTask],
-        object_tasks: Sequence[LargeObjectTask],
+        tasks: Sequence[CopyTask],
+        groups: Sequence[GroupCheck],
         dumps: Dumps,
     ) -> list[Copied]:
-        tasks = [*chunk_tasks, *object_tasks]
         tally = Tally(tables, tasks, self._progress)
         return run_pump(
             plan,
             tasks,
             self._sink,
+            groups=groups,
             workers=self.workers,
             stop=self._stop,
             progress=self._progress,

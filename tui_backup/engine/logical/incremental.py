@@ -2,7 +2,7 @@
 
 A chunk is taken over when the parent's history stands (:func:`why_read_everything`), its table is still the same
 (:func:`why_read_whole`), and the server answers that its block range shows the parent's rows and no newer one
-(:class:`ChunkCheck`). Whatever cannot be told is read.
+(:class:`ChunkCheck`, or :class:`GroupCheck` for a run of chunks at once). Whatever cannot be told is read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from uuid import UUID
 from tui_backup import manifest
 from tui_backup.engine.logical.cut import BlockRange, select_range
 from tui_backup.engine.logical.marker import marker_problem
+from tui_backup.engine.logical.names import shown
 from tui_backup.engine.logical.pump import Copied
 from tui_backup.engine.logical.session import SourceSession
 from tui_backup.engine.logical.tables import TableSource
@@ -22,6 +23,9 @@ from tui_backup.model import PendingBlob
 XID_HORIZON = 2**31 - 2**26
 """Transaction ids between the parent's snapshot and now, from which on 32-bit ages are not relied upon: 2^26 before
 the server's own age() turns round, which is more than it lets happen between two of its warnings."""
+
+_GROUP_CHUNKS = 16
+"""Chunks asked for at once: 32 MiB of heap, about 20 ms of the server's work; 15 ways there and back are saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +43,55 @@ class Parent:
     reason: str | None = None
 
 
+def stands(answer: tuple[int, ...], rows: int) -> bool:
+    """Conditions (b) and (c): as many visible rows as then, and none from a transaction that was not over then.
+
+    Args:
+        answer: of :func:`check_query`.
+        rows: that the parent saw in the range.
+    """
+    return answer == (rows, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkCheck:
-    """Conditions (b) and (c): as many visible rows as then, and none from a transaction that was not over then."""
+    """Whether one chunk of the parent stands."""
 
     chunk: manifest.Chunk
     blobs: Sequence[PendingBlob]
+    block_range: BlockRange
     query: str
 
-    def stored(self, answer: tuple[int, ...]) -> Copied | None:
-        """The parent's chunk when the answer (visible rows, rows that may be newer) says that it stands."""
-        if answer != (self.chunk.rows, 0):
-            return None
+    def stands(self, answer: tuple[int, ...]) -> bool:
+        """What the server's answer says."""
+        return stands(answer, self.chunk.rows)
+
+    @property
+    def stored(self) -> Copied:
+        """The parent's chunk."""
         return Copied(self.chunk.rows, self.chunk.raw_bytes, self.blobs, reused=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCheck:
+    """Whether a run of neighbouring chunks stands, asked in one query: what holds for the whole range holds for its
+    parts. Where it does not hold, each chunk is asked for by itself.
+
+    Args:
+        tasks: numbers of the chunks' tasks.
+        table: whose they are, for people.
+        rows: that the parent saw in them.
+        query: over their range.
+    """
+
+    tasks: Sequence[int]
+    table: str
+    rows: int
+    query: str
+
+    def stands(self, answer: tuple[int, ...]) -> bool:
+        """What the server's answer says."""
+        return stands(answer, self.rows)
 
 
 def why_read_everything(
@@ -141,12 +181,13 @@ def match_chunks(then: manifest.Table, table: TableSource) -> dict[BlockRange, m
 
 
 def check_query(table: TableSource, block_range: BlockRange, parent_xmin: int) -> str:
-    """Count the rows of a block range, and those whose transaction may not have been over at the parent's snapshot.
+    """Count the rows of a block range; 1 when the transaction of one may not have been over at the parent's snapshot.
 
-    Both ages are measured from the same next transaction id: age() keeps to one within a transaction.
+    Both ages are measured from the same next transaction id: age() keeps to one within a transaction. The youngest row
+    tells for all: this costs the server a tenth less than counting the younger ones.
     """
     old = parent_xmin % 2**32
-    columns = f"count(*), count(*) FILTER (WHERE age(xmin) <= age('{old}'::xid))"
+    columns = f"count(*), coalesce(min(age(xmin)) <= age('{old}'::xid), false)::int"
     return select_range(columns, table.relation.key, block_range)
 
 
@@ -188,7 +229,32 @@ class Takeover:
         if len(there) != len(blobs):
             # lost, cut off, or found damaged: read it again
             return None
-        return ChunkCheck(chunk, there, check_query(table, block_range, self._xmin))
+        return ChunkCheck(chunk, there, block_range, check_query(table, block_range, self._xmin))
+
+    def groups(self, table: TableSource, checks: Sequence[ChunkCheck | None], first_task: int) -> list[GroupCheck]:
+        """Neighbouring chunks of a table that can be asked for together.
+
+        Args:
+            table: whose checks these are.
+            checks: what :meth:`checks` gave.
+            first_task: number of the task of the first of them.
+        """
+        runs: list[list[tuple[int, ChunkCheck]]] = [[]]
+        for number, check in enumerate(checks, first_task):
+            if check is None or len(runs[-1]) == _GROUP_CHUNKS:
+                runs.append([])
+            if check is not None:
+                runs[-1].append((number, check))
+        return [self._group(table, run) for run in runs if len(run) > 1]
+
+    def _group(self, table: TableSource, run: Sequence[tuple[int, ChunkCheck]]) -> GroupCheck:
+        block_range = (run[0][1].block_range[0], run[-1][1].block_range[1])
+        return GroupCheck(
+            tasks=[number for number, _ in run],
+            table=shown(table.relation.key),
+            rows=sum(check.chunk.rows for _, check in run),
+            query=check_query(table, block_range, self._xmin),
+        )
 
     def describe(self, copied: Sequence[Copied]) -> manifest.Reuse:
         """What became of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -19,6 +20,9 @@ from tui_backup.model import BackupSink, BlobWriter, PendingBlob, ProgressReport
 T = TypeVar("T")
 
 _POLL_S = 0.1
+_WAIT_S = 0.005
+_VAIN_GROUPS = 3
+"""Groups of a table that may fail before it is believed that its changes are everywhere."""
 _STALL_TIMEOUT_S = 600.0
 # how long workers get to leave by themselves, after a cancelled query, and after a broken line
 _LEAVE_S, _CANCEL_S, _CUT_S = 0.7, 1.0, 3.0
@@ -56,8 +60,36 @@ class StreamCheck(Protocol):
         """A SELECT of one row of integers."""
         ...
 
-    def stored(self, answer: tuple[int, ...]) -> Copied | None:
-        """The stored stream when the answer says that it still stands."""
+    def stands(self, answer: tuple[int, ...]) -> bool:
+        """Whether the answer says so."""
+        ...
+
+    @property
+    def stored(self) -> Copied:
+        """The stored stream."""
+        ...
+
+
+class StreamGroup(Protocol):
+    """Asks the same for several streams at once, all of which have a check of their own."""
+
+    @property
+    def tasks(self) -> Sequence[int]:
+        """Their numbers."""
+        ...
+
+    @property
+    def table(self) -> str:
+        """What they are streams of: where several groups of it have failed, the others are not tried."""
+        ...
+
+    @property
+    def query(self) -> str:
+        """A SELECT of one row of integers."""
+        ...
+
+    def stands(self, answer: tuple[int, ...]) -> bool:
+        """Whether the answer says that all of them stand."""
         ...
 
 
@@ -83,21 +115,50 @@ class _Shared:
         tasks: Sequence[CopyTask],
         sink: BackupSink,
         stop: StopFlag,
+        *,
         done: Callable[[int, Copied], None],
         progress: ProgressReport,
+        groups: Sequence[StreamGroup],
     ) -> None:
         self.sink, self.stop, self.progress = sink, stop, progress
         self.tasks = tasks
         self.results: list[Copied | None] = [None] * len(tasks)
         self.error: BaseException | None = None
         self._done = done
-        self._order = iter(sorted(range(len(tasks)), key=lambda index: -tasks[index].weight))
+        self._groups = deque(groups)
+        self._asked = 0
+        self._failed: Counter[str] = Counter()
+        self._stood: Counter[str] = Counter()
+        grouped = {index for group in groups for index in group.tasks}
+        heaviest_first = sorted(range(len(tasks)), key=lambda index: -tasks[index].weight)
+        self._waiting = deque(index for index in heaviest_first if index not in grouped)
         self._lock = threading.Lock()
 
-    def next(self) -> int | None:
+    def next(self) -> int | StreamGroup | None:
+        """What to do next; None while nothing is there, which :attr:`is_over` tells from the end."""
         self.check()
         with self._lock:
-            return next(self._order, None)
+            while self._groups:
+                group = self._groups.popleft()
+                if self._failed[group.table] < _VAIN_GROUPS or self._stood[group.table]:
+                    self._asked += 1
+                    return group
+                self._waiting.extend(group.tasks)
+            return self._waiting.popleft() if self._waiting else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will come any more: no group is being asked for whose streams may have to be read."""
+        with self._lock:
+            return not (self._asked or self._groups or self._waiting)
+
+    def answered(self, group: StreamGroup, stands: bool) -> None:
+        """Note a group's answer; where it does not stand, its streams are put in front."""
+        with self._lock:
+            self._asked -= 1
+            (self._stood if stands else self._failed)[group.table] += 1
+            if not stands:
+                self._waiting.extendleft(reversed(group.tasks))
 
     def finish(self, index: int, copied: Copied) -> None:
         with self._lock:
@@ -145,14 +206,37 @@ class _Worker(threading.Thread):
         self._shared.check()
         self.line = await open_line(self._plan)
         try:
-            while (index := self._shared.next()) is not None:
-                await self._copy(self.line, index)
+            while not self._shared.is_over:
+                await self._do(self.line, self._shared.next())
             self._finish()
         finally:
             if self._unfinished is not None:
                 self._unfinished.blob.abort()
             await self.line.close()
             self.line = None
+
+    async def _do(self, line: Line, work: int | StreamGroup | None) -> None:
+        if work is None:
+            # another worker is asking for a group, whose streams may have to be read
+            await asyncio.sleep(_WAIT_S)
+        elif isinstance(work, int):
+            await self._copy(line, work)
+        else:
+            await self._ask(line, work)
+
+    async def _ask(self, line: Line, group: StreamGroup) -> None:
+        self.label = group.table
+        stands = group.stands(await self._answer(line, group.query))
+        for index in group.tasks if stands else ():
+            check = self._shared.tasks[index].check
+            assert check is not None  # noqa: S101 - that is what a group is made of
+            self._take_over(index, check)
+        self._shared.answered(group, stands)
+
+    def _take_over(self, index: int, check: StreamCheck) -> None:
+        stored = check.stored
+        self._shared.progress(bytes_=stored.raw_bytes)
+        self._shared.finish(index, stored)
 
     async def _copy(self, line: Line, index: int) -> None:
         task = self._shared.tasks[index]
@@ -171,9 +255,8 @@ class _Worker(threading.Thread):
             self.reads_since = time.monotonic()
 
         self.label = task.label
-        if task.check is not None and (stored := await self._stored(line, task.check)) is not None:
-            shared.progress(bytes_=stored.raw_bytes)
-            shared.finish(index, stored)
+        if task.check is not None and task.check.stands(await self._answer(line, task.check.query)):
+            self._take_over(index, task.check)
             return
         self.reads_since = time.monotonic()
         blob = shared.sink.open_blob()
@@ -195,11 +278,11 @@ class _Worker(threading.Thread):
             self._unfinished = None
             self._shared.finish(stream.index, copied)
 
-    async def _stored(self, line: Line, check: StreamCheck) -> Copied | None:
+    async def _answer(self, line: Line, query: str) -> tuple[int, ...]:
         self._shared.check()
         self.reads_since = time.monotonic()
         try:
-            return check.stored(await _mapped(line.row(check.query), f"comparing {self.label} with the parent"))
+            return await _mapped(line.row(query), f"comparing {self.label} with the parent")
         finally:
             self.reads_since = None
 
@@ -231,9 +314,10 @@ def run_pump(
     done: Callable[[int, Copied], None],
     cancel_backend: Callable[[int, bool], bool],
     watch: Callable[[], None],
+    groups: Sequence[StreamGroup] = (),
     stall_timeout_s: float = _STALL_TIMEOUT_S,
 ) -> list[Copied]:
-    """Copy all tasks, the heaviest first.
+    """Copy all tasks, the heaviest first, those that may be taken over before all others.
 
     Args:
         plan: how to open a line.
@@ -245,6 +329,7 @@ def run_pump(
         done: called with the index and result of each finished task, never by two threads at once.
         cancel_backend: (pid, terminate) asks the server to end a line's query or session; False when it is deaf.
         watch: called often by this thread while the workers run; what it raises ends them.
+        groups: tasks to be asked for together before each is for itself.
         stall_timeout_s: a line that brings no byte for so long is given up.
 
     Returns:
@@ -253,7 +338,7 @@ def run_pump(
     Raises:
         What ``stop`` carries, or the first failure of a worker.
     """
-    shared = _Shared(tasks, sink, stop, done, progress)
+    shared = _Shared(tasks, sink, stop, done=done, progress=progress, groups=groups)
     crew = [_Worker(number, shared, plan) for number in range(min(workers, len(tasks)))]
     for worker in crew:
         worker.start()
