@@ -116,10 +116,9 @@ def _has_pip() -> bool:
 
 
 def main() -> None:
-    """Get the versions named on the command line, or all."""
+    """Get the versions named on the command line, or all: full builds, also where a smaller one is on the machine."""
     for major in [int(word) for word in sys.argv[1:]] or MAJORS:
-        found = find(major) if not sys.argv[1:] else None
-        print(major, found.bin_dir if found else fetch(major))
+        print(major, fetch(major))
 
 
 if __name__ == "__main__":

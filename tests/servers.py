@@ -19,6 +19,7 @@ from typing import Any, LiteralString, cast
 from urllib.parse import quote
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from tests.fetch_postgres import find, locked
@@ -198,6 +199,20 @@ class TestServer:
     def has_tls(self) -> bool:
         """Whether the server was built with OpenSSL."""
         return self.execute("SELECT setting FROM pg_config() WHERE name = 'LIBS'")[0][0].find("-lssl") >= 0
+
+    @property
+    def has_xml(self) -> bool:
+        """Whether the server was built with libxml."""
+        return bool(self.execute("SELECT setting FROM pg_config WHERE setting LIKE '%-with-libxml%'"))
+
+    def needs(self, feature: str) -> None:
+        """Skip the test by name where this build lacks ``TLS`` or ``XML``; in CI that is a failure."""
+        if self.has_tls if feature == "TLS" else self.has_xml:
+            return
+        message = f"this PostgreSQL {self.major} has no {feature}: python -m tests.fetch_postgres {self.major}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
 
     def start_standby(self) -> TestServer:
         """Start a streaming standby of this server; the caller closes it."""

@@ -101,8 +101,7 @@ def test_a_server_that_is_too_old(bench: Bench) -> None:
 @pytest.fixture
 def tls_only(bench: Bench, tmp_path: Path) -> Iterator[None]:
     """For the time of the test the server takes the login ``bench`` by TLS only."""
-    if not bench.server.has_tls:
-        pytest.skip("this build of PostgreSQL has no TLS")
+    bench.server.needs("TLS")
     certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
     subprocess.run(
         f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=x -keyout {key} -out {certificate}".split(),

@@ -60,6 +60,8 @@ def _pair(pool: ServerPool, older: int, newer: int) -> tuple[TestServer, TestSer
 )
 def test_onto_a_newer_server(pg_pool: ServerPool, older: int, newer: int, tmp_path: Path) -> None:
     old, new = _pair(pg_pool, older, newer)
+    if old.has_xml:
+        new.needs("XML")
     repository = Repository(tmp_path / "repository")
     with dropped(old, "fidelity_up"), dropped(new, "fidelity_up", "fidelity_up_roles"):
         fidelity.load(old, "fidelity_up")

@@ -156,8 +156,9 @@ def test_errors_of_statements(pg: TestServer, database: str) -> None:
 
 
 @pytest.fixture
-def tls_server(pg_new: Callable[..., TestServer], tmp_path: Path) -> Iterator[tuple[TestServer, Path]]:
+def tls_server(pg: TestServer, pg_new: Callable[..., TestServer], tmp_path: Path) -> Iterator[tuple[TestServer, Path]]:
     """A server that takes TLS only, and the certificate that it shows (for localhost)."""
+    pg.needs("TLS")
     certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
     subprocess.run(
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
