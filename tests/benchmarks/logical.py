@@ -32,8 +32,16 @@ def restore(bench: Bench, measure: str, work: str, limit: float | None, *, compa
     bench.our_full(name)
     bench.dump(name)
     what = "restore+compare" if compare else "restore"
-    mine, theirs = turns(bench.count, lambda: our_restore(bench, what, name), lambda: _pg_restore(bench, name))
-    return [Result(f"{measure} {what} {work}", f"pg_restore -j{bench.jobs}", mine, theirs, limit).row()]
+    analyzed: list[Run] = []
+    peer = f"pg_restore -j{bench.jobs}"
+    mine, theirs = turns(
+        bench.count, lambda: our_restore(bench, what, name), lambda: _pg_restore(bench, name, analyzed)
+    )
+    return [
+        Result(f"{measure} {what} {work}", peer, mine, theirs, limit).row(),
+        # ours gathers statistics, which pg_restore leaves to its user
+        Result(f"{measure} {what} {work}", f"{peer}, vacuumdb --analyze-only", mine, analyzed).row(),
+    ]
 
 
 def our_restore(bench: Bench, what: str, name: str) -> Run:
@@ -44,11 +52,16 @@ def our_restore(bench: Bench, what: str, name: str) -> Run:
         bench.drop(f"{name}_ours")
 
 
-def _pg_restore(bench: Bench, name: str) -> Run:
+def _pg_restore(bench: Bench, name: str, analyzed: list[Run]) -> Run:
+    """pg_restore alone; with the statistics gathered afterwards it is added to ``analyzed``."""
     bench.server.create_database(f"{name}_peer")
     conninfo = bench.conninfo(f"{name}_peer")
+    jobs = f"-j{bench.jobs}"
     try:
-        return bench.timed([bench.tools / "pg_restore", f"-j{bench.jobs}", "-d", conninfo, bench.folder / "dump"])
+        alone = bench.timed([bench.tools / "pg_restore", jobs, "-d", conninfo, bench.folder / "dump"])
+        analyze = bench.timed([bench.tools / "vacuumdb", "--quiet", "--analyze-only", jobs, "-d", conninfo])
+        analyzed.append(alone + analyze)
+        return alone
     finally:
         bench.drop(f"{name}_peer")
 

@@ -60,6 +60,16 @@ class Run:
     peak_bytes: int
     server_cpu_s: float | None = None
 
+    def __add__(self, after: Run) -> Run:
+        """Both, one after the other."""
+        servers = (self.server_cpu_s, after.server_cpu_s)
+        return Run(
+            self.wall_s + after.wall_s,
+            self.cpu_s + after.cpu_s,
+            max(self.peak_bytes, after.peak_bytes),
+            None if None in servers else sum(each for each in servers if each is not None),
+        )
+
 
 @dataclass(frozen=True)
 class Result:
