@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 VERSIONS = {14: "14.23.0", 15: "15.19.0", 16: "16.15.0", 17: "17.11.0", 18: "18.6.0"}
 MAJORS = tuple(VERSIONS)
+# tests give themselves another one
+_HOME = Path.home()
 _SYSTEM_DIR = Path("/var/cache/tui-backup-test/pg")
 _PIP_TIMEOUT_S = 600
 
@@ -34,7 +36,7 @@ _PIP_TIMEOUT_S = 600
 def own_dir() -> Path:
     """Where this module puts what it gets."""
     named = os.environ.get("TUI_BACKUP_TEST_PG_DIR")
-    return Path(named) if named else Path.home() / ".cache" / "tui-backup-test" / "pg"
+    return Path(named) if named else _HOME / ".cache" / "tui-backup-test" / "pg"
 
 
 def find(major: int) -> Binaries | None:

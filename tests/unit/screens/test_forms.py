@@ -62,13 +62,15 @@ async def test_chosen_tables_are_ticked_with_a_list(backend: FakeBackend, run: R
         assert "Tick at least one table" in screen_text(app)
         app.screen.query_one("#tables").focus()
         await pilot.press("j", "space", "j", "space")
+        chosen = ["public.events", "public.orders"]
+        # it is asked when the choice has rested for a moment
+        await until(pilot, lambda: backend.called("estimate_backup")[-1][1] == chosen)
         app.screen.query_one("#name").focus()
         await pilot.press(*"two", "enter")
         await until(pilot, lambda: isinstance(app.screen, MainScreen))
         (job,) = backend.called("create_backup_job")[0]
-        assert list(job.tables) == ["public.events", "public.orders"]
+        assert list(job.tables) == chosen
         assert job.backup_name == "two"
-        assert backend.called("estimate_backup")[-1][1] == ["public.events", "public.orders"]
 
 
 async def test_one_press_makes_one_backup_and_an_error_keeps_the_form(backend: FakeBackend, run: Runner) -> None:
