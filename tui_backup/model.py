@@ -282,6 +282,8 @@ class RestoreRequest:
         no_owner: leave owners and grants out, for a server that lacks the roles.
         target_source: restore onto another source's server; the backup's own source when None.
         notes: free text for the log.
+        dry_run: only make the plan (a tenant's backup, IN_PLACE); nothing is changed.
+        replace_all: delete and insert every row of the tenant rather than those that differ (a tenant's backup).
     """
 
     job_id: UUID
@@ -295,6 +297,8 @@ class RestoreRequest:
     no_owner: bool = False
     target_source: str | None = None
     notes: str | None = None
+    dry_run: bool = False
+    replace_all: bool = False
 
     @property
     def restore_type(self) -> RestoreType:
