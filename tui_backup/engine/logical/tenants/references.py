@@ -134,8 +134,8 @@ def _gone(key: ForeignKey, parent: Unit) -> sql.Composed:
     columns = sql.SQL(", ").join(sql.SQL("l.{}").format(sql.Identifier(name)) for name in key.parent_columns)
     by_key = parent.key is not None and set(key.parent_columns) == set(parent.key.columns)
     stays: sql.Composable = sql.SQL("true")
-    if not by_key and set(key.parent_columns) <= set(parent.columns):
-        # another row of the backup may bring the same values back
+    if set(key.parent_columns) <= set(parent.columns):
+        # the same row, deleted and inserted, or another of the backup may bring the values back
         stays = sql.SQL("NOT EXISTS (SELECT FROM {} s WHERE {})").format(
             parent.stage,
             sql.SQL(" AND ").join(
