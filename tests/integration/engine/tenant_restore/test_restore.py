@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.engine.tenants.by_hand import back_up, restore
-from tests.integration.engine.tenants.conftest import DAMAGE, SETTINGS, World
+from tests.integration.engine.tenant_restore.by_hand import back_up, restore
+from tests.integration.engine.tenant_restore.conftest import DAMAGE, SETTINGS, World
 from tests.servers import TestServer
 from tui_backup.errors import NotIdenticalError, PermissionRefusedError, TargetMismatchError
 
@@ -194,8 +194,8 @@ def test_deferrable_constraints_are_checked_at_the_end(pg: TestServer, database:
 
 
 def test_every_version(pg_any: TestServer) -> None:
-    from tests.integration.engine.tenants.conftest import SHARED, without_acme
-    from tests.integration.engine.tenants.by_hand import picture, rows_of
+    from tests.integration.engine.tenant_restore.by_hand import picture, rows_of
+    from tests.integration.engine.tenant_restore.conftest import SHARED, without_acme
 
     name = pg_any.create_database()
     try:

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from tests.integration.engine.tenants.by_hand import Backup, back_up, restore
+from tests.integration.engine.tenant_restore.by_hand import Backup, back_up, restore
 from tests.servers import TestServer
 from tui_backup.engine.logical.inplace_keys import foreign_keys, orphans
 from tui_backup.engine.logical.tenants.map import read_tenant_map

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.engine.tenants.by_hand import Backup, back_up, picture, restore, rows_of, settings_of
+from tests.integration.engine.tenant_restore.by_hand import Backup, back_up, picture, restore, rows_of, settings_of
 from tests.servers import TestServer
 from tui_backup.engine.logical.tenants.restore import TenantResult
 

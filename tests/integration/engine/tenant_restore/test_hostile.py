@@ -8,8 +8,8 @@ import msgspec
 import psycopg
 import pytest
 
-from tests.integration.engine.tenants.by_hand import back_up, restore, settings_of
-from tests.integration.engine.tenants.conftest import DAMAGE, World
+from tests.integration.engine.tenant_restore.by_hand import back_up, restore, settings_of
+from tests.integration.engine.tenant_restore.conftest import DAMAGE, World
 from tests.servers import TestServer
 from tui_backup.errors import (
     DamagedError,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from tests.integration.engine.tenants.by_hand import Memory, Phases
-from tests.integration.engine.tenants.conftest import DAMAGE, World
+from tests.integration.engine.tenant_restore.by_hand import Memory, Phases
+from tests.integration.engine.tenant_restore.conftest import DAMAGE, World
 from tui_backup.errors import (
     CancelledError,
     ConnectionFailedError,
