@@ -139,6 +139,20 @@ class SourcePermissionError(RefusedError):
     default_hint = "Give the listed grants, or back up chosen tables with --table."
 
 
+class TenantMapError(RefusedError):
+    """Nothing says whose the rows of a table are."""
+
+    code = "tenant_map_undecided"
+    default_hint = "See `tui-backup source map SOURCE`, and decide each table with --set TABLE=…."
+
+
+class TenantRowError(RefusedError):
+    """A row that is not, or not only, the tenant's stands where only the tenant's may be."""
+
+    code = "not_the_tenants_row"
+    default_hint = "Find the row in the source and mend it, or name the deciding key with `source map SOURCE --set`."
+
+
 class TargetNotEmptyError(RefusedError):
     """The restore's target already exists."""
 
