@@ -247,6 +247,7 @@ class TenantPath(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps: list[TenantStep]
     column: str
     operator: tuple[str, str] = ("pg_catalog", "=")
+    cast: tuple[str, str] | None = None
 
 
 class TenantTable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -257,7 +258,8 @@ class TenantTable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     there are any, were checked beside it), ``shared`` (rows of nobody, stored whole, of which a restore puts back only
     those that are missing) or ``left_out`` (knowingly not stored; also a shared table that is never restored). A
     partitioned table stands for its partitions. ``more_paths`` lead to the tenant, too; a row's ways all had to agree.
-    ``operator`` is the equality of the tenant column's type (schema, name).
+    ``operator`` is the equality of the tenant column's type (schema, name), ``cast`` the type that it takes the column
+    as, where that is not its own.
     """
 
     schema: str
@@ -266,6 +268,7 @@ class TenantTable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     column: str | None = None
     path: list[TenantStep] = []
     operator: tuple[str, str] = ("pg_catalog", "=")
+    cast: tuple[str, str] | None = None
     more_paths: list[TenantPath] = []
     reason: str | None = None
 

@@ -37,9 +37,12 @@ WITH RECURSIVE wanted AS (
     SELECT b.type, b.base FROM bases b JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype <> 'd'
 )
 SELECT w.attrelid::pg_catalog.int8, w.attname::text, w.attnotnull, w.attgenerated::text,
-       COALESCE(s.nspname, 'pg_catalog')::text, COALESCE(p.oprname, '=')::text
+       COALESCE(s.nspname, 'pg_catalog')::text, COALESCE(p.oprname, '=')::text,
+       CASE WHEN p.oid IS NULL AND b.type <> b.base THEN ARRAY[tn.nspname::text, t.typname::text] END
 FROM wanted w
 JOIN base b ON b.type = w.atttypid
+JOIN pg_catalog.pg_type t ON t.oid = b.base
+JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
 LEFT JOIN pg_catalog.pg_opclass o ON o.opcintype = b.base AND o.opcdefault
      AND o.opcmethod = (SELECT m.oid FROM pg_catalog.pg_am m WHERE m.amname = 'btree')
 LEFT JOIN pg_catalog.pg_amop f ON f.amopfamily = o.opcfamily AND f.amopstrategy = 3
@@ -99,12 +102,19 @@ class TableFact:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFact:
-    """One column that may tell the tenant, with its type's equality operator (schema, name)."""
+    """One column that may tell the tenant.
+
+    Args:
+        generated: as in pg_attribute: '', 's' or 'v'.
+        operator: its type's equality (schema, name).
+        cast: the domain's base type, where the operator is polymorphic and takes no domain.
+    """
 
     name: str
     not_null: bool
     generated: str
     operator: tuple[str, str]
+    cast: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +165,10 @@ def read_facts(conn: Connection, column_names: Collection[str]) -> Facts:
 
 def _columns(conn: Connection, oids: Sequence[int], names: Collection[str]) -> dict[int, dict[str, ColumnFact]]:
     found: dict[int, dict[str, ColumnFact]] = {oid: {} for oid in oids}
-    for oid, name, not_null, generated, schema, operator in conn.execute(
+    for oid, name, not_null, generated, schema, operator, cast in conn.execute(
         _COLUMNS_SQL, {"oids": list(oids), "names": list(names)}
     ):
-        found[oid][name] = ColumnFact(name, not_null, generated, (schema, operator))
+        found[oid][name] = ColumnFact(name, not_null, generated, (schema, operator), tuple(cast) if cast else None)
     return found
 
 

@@ -89,7 +89,10 @@ def table_paths(table: TenantTable) -> list[TenantPath]:
     """All ways from a table to a tenant column; one without steps where it has the column itself."""
     if table.column is None:
         return []
-    return [TenantPath(steps=table.path, column=table.column, operator=table.operator), *table.more_paths]
+    return [
+        TenantPath(steps=table.path, column=table.column, operator=table.operator, cast=table.cast),
+        *table.more_paths,
+    ]
 
 
 def _any(paths: Sequence[TenantPath], key: str, alias: str) -> sql.Composed:
@@ -101,8 +104,9 @@ def _any(paths: Sequence[TenantPath], key: str, alias: str) -> sql.Composed:
 
 def _leads(path: TenantPath, key: str, alias: str) -> sql.Composed:
     last = f"{alias}_{len(path.steps)}" if path.steps else alias
-    is_key = sql.SQL("({}.{} {} {})").format(
-        sql.Identifier(last), sql.Identifier(path.column), _operator(path.operator), _literal(key)
+    cast = sql.SQL("::{}").format(sql.Identifier(*path.cast)) if path.cast else sql.SQL("")
+    is_key = sql.SQL("({}.{}{} {} {})").format(
+        sql.Identifier(last), sql.Identifier(path.column), cast, _operator(path.operator), _literal(key)
     )
     if not path.steps:
         return is_key

@@ -100,7 +100,7 @@ class Resolver:
         for oid in self._units:
             column = self._column(oid)
             if column is not None:
-                way = _Way(TenantPath(steps=[], column=column.name, operator=column.operator))
+                way = _Way(TenantPath(steps=[], column=column.name, operator=column.operator, cast=column.cast))
                 self._choices[oid] = _Choice(cover=(way,))
         while self._extend(self._by_rule) or self._extend(self._by_required_key) or self._extend(self._by_any_key):
             pass
@@ -220,6 +220,7 @@ class Resolver:
             column=first.column,
             path=first.steps,
             operator=first.operator,
+            cast=first.cast,
             more_paths=more,
         )
 
@@ -268,8 +269,7 @@ def _longer(key: KeyFact, unit: int, way: _Way) -> _Way:
         collations=list(key.collations) if any(key.collations) else [],
         partitioned=key.parent_partitioned,
     )
-    path = TenantPath(steps=[step, *way.path.steps], column=way.path.column, operator=way.path.operator)
-    return _Way(path, (unit, *way.through))
+    return _Way(msgspec.structs.replace(way.path, steps=[step, *way.path.steps]), (unit, *way.through))
 
 
 def _listed(names: Iterable[str]) -> str:
