@@ -223,24 +223,43 @@ class Reuse(msgspec.Struct, frozen=True, kw_only=True):
     read_whole: dict[str, str] = {}
 
 
-class TenantStep(msgspec.Struct, frozen=True, kw_only=True):
+class TenantStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One foreign key on the way from a table to the one that has the tenant column: ``columns`` of the table before
-    refer to ``referenced_columns`` of ``schema``.``name``, in this order."""
+    refer to ``referenced_columns`` of ``schema``.``name``, in this order.
+
+    ``operators`` are the key's own (schema, name), by default ``pg_catalog.=``; ``collations`` those to compare with
+    where the two sides' differ. A partitioned table is asked with its partitions, any other alone.
+    """
 
     constraint: str
     columns: list[str]
     schema: str
     name: str
     referenced_columns: list[str]
+    operators: list[tuple[str, str]] = []
+    collations: list[tuple[str, str] | None] = []
+    partitioned: bool = False
 
 
-class TenantTable(msgspec.Struct, frozen=True, kw_only=True):
+class TenantPath(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A further way from a table to a tenant column; see :class:`TenantTable`."""
+
+    steps: list[TenantStep]
+    column: str
+    operator: tuple[str, str] = ("pg_catalog", "=")
+    cast: tuple[str, str] | None = None
+
+
+class TenantTable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the rows of one table were told to be the tenant's.
 
     ``how`` is ``column`` (it has the tenant column), ``reference`` (``path`` leads to a table that has it; its last
-    step's table has ``column``), ``policies`` (the source's own row-level security), ``shared`` (rows of nobody, stored
-    whole, of which a restore puts back only those that are missing) or ``left_out`` (knowingly not stored; also a shared
-    table that is never restored). A partitioned table stands for its partitions.
+    step's table has ``column``), ``policies`` (the source's own row-level security; ``column`` and ``path``, where
+    there are any, were checked beside it), ``shared`` (rows of nobody, stored whole, of which a restore puts back only
+    those that are missing) or ``left_out`` (knowingly not stored; also a shared table that is never restored). A
+    partitioned table stands for its partitions. ``more_paths`` lead to the tenant, too; a row's ways all had to agree.
+    ``operator`` is the equality of the tenant column's type (schema, name), ``cast`` the type that it takes the column
+    as, where that is not its own.
     """
 
     schema: str
@@ -248,6 +267,10 @@ class TenantTable(msgspec.Struct, frozen=True, kw_only=True):
     how: str
     column: str | None = None
     path: list[TenantStep] = []
+    operator: tuple[str, str] = ("pg_catalog", "=")
+    cast: tuple[str, str] | None = None
+    more_paths: list[TenantPath] = []
+    reason: str | None = None
 
 
 class TenantScope(msgspec.Struct, frozen=True, kw_only=True):

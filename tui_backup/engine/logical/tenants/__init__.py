@@ -1,0 +1,1 @@
+"""One tenant's rows in a database that many share: which they are, and how SQL tells."""
