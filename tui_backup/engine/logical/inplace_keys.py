@@ -171,7 +171,9 @@ def check_keys(conn: Connection, keys: Sequence[ForeignKey]) -> None:
 def matches(key: ForeignKey, parent: str, child: str) -> sql.Composed:
     """Alias ``child``'s row refers to alias ``parent``'s row; a period (18 and newer) is not looked at."""
     pairs = list(zip(key.parent_columns, key.child_columns, key.operators, strict=True))
-    return sql.SQL(" AND ").join(
+    return sql.SQL(
+        " AND "
+    ).join(
         sql.SQL("{}.{} OPERATOR({}.{}) {}.{}").format(
             sql.Identifier(parent),
             sql.Identifier(theirs),

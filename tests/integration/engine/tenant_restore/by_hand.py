@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -96,12 +95,11 @@ class Backup:
 
     def with_rows(self, table: str, change: Callable[[bytes], bytes]) -> Backup:
         """The same with other rows in one table, and right checksums."""
-        tables: list[Table] = []
-        for each in self.contents.tables:
+        tables = list(self.contents.tables)
+        for place, each in enumerate(tables):
             if each.name == table and each.kind == "r":
                 old = b"".join(self.reader.frames[blob.id] for chunk in each.chunks for blob in chunk.blobs)
-                each = _with_stream(each, change(old), self.reader)
-            tables.append(each)
+                tables[place] = _with_stream(each, change(old), self.reader)
         return Backup(msgspec.structs.replace(self.contents, tables=tables), self.reader, self.key, self.settings)
 
 
@@ -250,8 +248,3 @@ def rows_of(server: TestServer, database: str, backup: Backup) -> dict[str, list
             )
             found[f"{rule.schema}.{rule.name}"] = [row[0] for row in conn.execute(only)]
     return found
-
-
-def has_text(value: str) -> re.Pattern[str]:
-    """For match=."""
-    return re.compile(re.escape(value))

@@ -37,17 +37,21 @@ CREATE FUNCTION app.fire() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER ordinary AFTER INSERT OR UPDATE OR DELETE ON app.people FOR EACH ROW EXECUTE FUNCTION app.fire();
 INSERT INTO app.countries VALUES ('de', 'Germany'), ('sa', 'Saudi Arabia');
 INSERT INTO app.people (id, tenant_id, email, country, born)
-    SELECT g, CASE g % 3 WHEN 0 THEN 'acme' WHEN 1 THEN 'beta' END, 'p' || g, 'de', '2020-01-01Z' FROM generate_series(1, 90) g;
+    SELECT g, CASE g % 3 WHEN 0 THEN 'acme' WHEN 1 THEN 'beta' END, 'p' || g, 'de', '2020-01-01Z'
+    FROM generate_series(1, 90) g;
 UPDATE app.people SET boss = id - 3 WHERE id > 10;
 INSERT INTO app.orders (tenant_id, person, total, extra)
-    SELECT CASE g % 3 WHEN 0 THEN 'acme' WHEN 1 THEN 'beta' ELSE 'gamma' END, g % 90 + 1, g, '{"a": [1.0]}' FROM generate_series(1, 300) g;
+    SELECT CASE g % 3 WHEN 0 THEN 'acme' WHEN 1 THEN 'beta' ELSE 'gamma' END, g % 90 + 1, g, '{"a": [1.0]}'
+    FROM generate_series(1, 300) g;
 UPDATE app.orders o SET person = CASE tenant_id WHEN 'acme' THEN 3 WHEN 'beta' THEN 1 ELSE 2 END;
 INSERT INTO app.lines SELECT tenant_id, id, 1, E'tab\\t\\\\.\\nline' FROM app.orders;
 INSERT INTO app.a SELECT g, CASE g % 2 WHEN 0 THEN 'acme' ELSE 'beta' END FROM generate_series(1, 20) g;
 INSERT INTO app.b SELECT g, g FROM generate_series(1, 20) g;
 UPDATE app.a SET b_id = id;
-INSERT INTO app.log SELECT CASE g % 2 WHEN 0 THEN 'acme' ELSE 'beta' END, '2020-01-01Z', 'e' || g % 7 FROM generate_series(1, 60) g;
-INSERT INTO app.events SELECT CASE g % 2 WHEN 0 THEN 'acme' ELSE 'beta' END, g, CASE g % 4 / 2 WHEN 0 THEN 'x' ELSE 'y' END
+INSERT INTO app.log SELECT CASE g % 2 WHEN 0 THEN 'acme' ELSE 'beta' END, '2020-01-01Z', 'e' || g % 7
+    FROM generate_series(1, 60) g;
+INSERT INTO app.events
+    SELECT CASE g % 2 WHEN 0 THEN 'acme' ELSE 'beta' END, g, CASE g % 4 / 2 WHEN 0 THEN 'x' ELSE 'y' END
     FROM generate_series(1, 40) g;
 DELETE FROM app.fired;
 """

@@ -159,7 +159,8 @@ def test_names_that_look_like_sql(pg: TestServer, database: str) -> None:
     pg.execute(
         f"CREATE SCHEMA {quoted}; CREATE TABLE {quoted}.{quoted} ({quoted} int PRIMARY KEY, tenant_id text);"
         f"CREATE TABLE {quoted}.child (id int PRIMARY KEY, {quoted} int NOT NULL REFERENCES {quoted}.{quoted});"
-        f"INSERT INTO {quoted}.{quoted} VALUES (1, 'acme'), (2, 'beta'); INSERT INTO {quoted}.child VALUES (1, 1), (2, 2)",
+        f"INSERT INTO {quoted}.{quoted} VALUES (1, 'acme'), (2, 'beta'); "
+        f"INSERT INTO {quoted}.child VALUES (1, 1), (2, 2)",
         database,
     )
     backup = back_up(pg, database, "acme")
@@ -172,7 +173,8 @@ def test_names_that_look_like_sql(pg: TestServer, database: str) -> None:
     ("change", "message"),
     [
         ("ALTER TABLE app.log ALTER what TYPE varchar(3)", "what was text, now it is character varying"),
-        ("ALTER TABLE app.orders ADD must int NOT NULL DEFAULT 1; ALTER TABLE app.orders ALTER must DROP DEFAULT", "must is new"),
+        ("ALTER TABLE app.orders ADD must int NOT NULL DEFAULT 1; ALTER TABLE app.orders ALTER must DROP DEFAULT",
+         "must is new"),
         ("DROP TABLE app.log", "app.log is not in the database any more"),
         ("ALTER TABLE app.log RENAME tenant_id TO whose", "does not say whose"),
         ("CREATE RULE r AS ON DELETE TO app.log DO ALSO NOTHING; ALTER TABLE app.log ENABLE ALWAYS RULE r;"

@@ -51,7 +51,8 @@ def test_a_login_with_rights_and_nothing_more(world: World) -> None:
     """It owns nothing: triggers fire, which is said; here they write to a table that is no tenant's."""
     world.execute(OWNER)
     world.execute(
-        "DROP ROLE IF EXISTS app_writer; CREATE ROLE app_writer LOGIN PASSWORD 'w'; GRANT USAGE ON SCHEMA app TO app_writer;"
+        "DROP ROLE IF EXISTS app_writer; CREATE ROLE app_writer LOGIN PASSWORD 'w';"
+        "GRANT USAGE ON SCHEMA app TO app_writer;"
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO app_writer"
     )
     try:
@@ -148,7 +149,8 @@ def test_a_trigger_that_changes_rows_is_found_before_the_commit(world: World) ->
     world.execute(
         "CREATE FUNCTION app.meddle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.what := ''x''; RETURN NEW; END';"
         "CREATE TRIGGER meddle BEFORE INSERT ON app.log FOR EACH ROW EXECUTE FUNCTION app.meddle();"
-        "DROP ROLE IF EXISTS app_writer; CREATE ROLE app_writer LOGIN PASSWORD 'w'; GRANT USAGE ON SCHEMA app TO app_writer;"
+        "DROP ROLE IF EXISTS app_writer; CREATE ROLE app_writer LOGIN PASSWORD 'w';"
+        "GRANT USAGE ON SCHEMA app TO app_writer;"
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO app_writer; DELETE FROM app.log"
     )
     before = world.picture()
@@ -169,8 +171,8 @@ def test_temporary_tables_are_needed(world: World) -> None:
 
 
 DEFERRABLE = """
-CREATE TABLE t (id int PRIMARY KEY, tenant_id text, place int UNIQUE DEFERRABLE INITIALLY DEFERRED, parent int REFERENCES t
-    DEFERRABLE);
+CREATE TABLE t (id int PRIMARY KEY, tenant_id text, place int UNIQUE DEFERRABLE INITIALLY DEFERRED,
+    parent int REFERENCES t DEFERRABLE);
 INSERT INTO t SELECT g, CASE g % 2 WHEN 0 THEN 'acme' ELSE 'beta' END, g, NULL FROM generate_series(1, 20) g;
 UPDATE t SET parent = id % 20 + 1 WHERE id % 2 = 1; UPDATE t SET parent = 20 - id WHERE tenant_id = 'acme' AND id < 20;
 UPDATE t SET parent = NULL WHERE tenant_id = 'beta';
