@@ -162,6 +162,7 @@ class BackupJob:
     scheduled_for: datetime | None = None
     cancel_requested: bool = False
     deleted_at: datetime | None = None
+    tenant_scope: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,12 @@ class BackupRestoreLog:
     safety_job_id: UUID | None = None
     undo_state: str = "none"
     cancel_requested: bool = False
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether only a plan was made."""
+        return bool(self.options.get("dry_run"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,12 +315,19 @@ class RestoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class PlanTable:
-    """One table in a restore plan. ``rows_now`` is None where the table does not exist in the target."""
+    """One table in a restore plan. ``rows_now`` is None where the table does not exist in the target.
+
+    What happens to how many rows is known for one tenant's rows in place, and None else; only the tenant's are counted.
+    """
 
     name: str
     rows_in_backup: int
     rows_now: int | None
     rows_now_is_estimate: bool = False
+    rows_delete: int | None = None
+    rows_insert: int | None = None
+    rows_update: int | None = None
+    rows_same: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +346,10 @@ class PlanCheck:
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """What a restore will do, shown before it is confirmed."""
+    """What a restore will do, shown before it is confirmed.
+
+    ``blocked_by`` lists rows that refer to rows which would be deleted (table, constraint, rows).
+    """
 
     job: BackupJob
     target: RestoreTarget
@@ -346,6 +363,7 @@ class RestorePlan:
     bytes_free: int | None
     reason: str
     undo: str | None
+    blocked_by: Sequence[dict[str, Any]] = ()
 
     @property
     def refused(self) -> list[PlanCheck]:

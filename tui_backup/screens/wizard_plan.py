@@ -30,6 +30,7 @@ PLAN_COLUMNS = (
     Column("table", "Table", 16, most=60),
     Column("now", "Rows now", 13, align="right", descending=True),
     Column("after", "Rows after", 12, align="right", descending=True),
+    Column("change", "Change", 20, most=40),
 )
 REPLACES = (RestoreTarget.SWAP, RestoreTarget.IN_PLACE)
 
@@ -112,9 +113,18 @@ def plan_rows(plan: RestorePlan) -> list[Row]:
             Cell(table.name),
             Cell(now, sort=table.rows_now),
             Cell(number(table.rows_in_backup), sort=table.rows_in_backup),
+            Cell(change_words(table)),
         )
         rows.append(Row(table.name, cells, rank=(-table.rows_in_backup, table.name)))
     return rows
+
+
+def change_words(table: PlanTable) -> str:
+    """What becomes of one tenant's rows in a table, empty where whole tables are replaced."""
+    if table.rows_same is None:
+        return ""
+    parts = ((table.rows_delete, "deleted"), (table.rows_insert, "inserted"), (table.rows_update, "changed"))
+    return ", ".join(f"{rows:,} {word}" for rows, word in parts if rows) or "none"
 
 
 def _interest(table: PlanTable) -> tuple[bool, int]:

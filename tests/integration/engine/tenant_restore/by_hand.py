@@ -16,6 +16,7 @@ import psycopg
 from tests.servers import TestServer
 from tui_backup.engine.logical.session import session_settings
 from tui_backup.engine.logical.tenants.map import read_tenant_map
+from tui_backup.engine.logical.tenants.predicate import checked_condition
 from tui_backup.engine.logical.tenants.restore import Tenancy, TenantResult, restore_tenant
 from tui_backup.engine.logical.tenants.settings import TenantMapSettings
 from tui_backup.engine.logical.tenants.whose import Whose
@@ -147,7 +148,6 @@ def back_up(server: TestServer, database: str, key: str, settings: TenantMapSett
 def _read(conn: psycopg.Connection[Any], rule: TenantTable, key: str, memory: Memory) -> list[Table]:
     from psycopg import sql
 
-    whose = Whose(key, {})
     tables: list[Table] = []
     for oid, schema, name, kind, parent_schema, parent in conn.execute(_TABLES, (rule.schema, rule.name)).fetchall():
         columns = [
@@ -161,7 +161,7 @@ def _read(conn: psycopg.Connection[Any], rule: TenantTable, key: str, memory: Me
         if kind == "r":
             listed = sql.SQL(", ").join(sql.Identifier(column) for column in table.data_columns)
             query = sql.SQL("COPY (SELECT {} FROM ONLY {} l WHERE {}) TO STDOUT").format(
-                listed, sql.Identifier(schema, name), whose.of(rule, "l")
+                listed, sql.Identifier(schema, name), checked_condition(rule, key, alias="l")
             )
             with conn.cursor().copy(query) as copy:
                 table = _with_stream(table, b"".join(bytes(block) for block in copy), memory)

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, reject, settings
 from hypothesis import strategies as st
 
 from tests.integration.engine.tenant_restore.by_hand import Backup, back_up, restore
@@ -296,7 +296,12 @@ def test_isolation(live: Database, story: Story) -> None:
     live.reset(story.schema)
     for change in story.before():
         live.try_change(story.schema, change)
-    backup = back_up(live.server, live.name, "acme")
+    try:
+        backup = back_up(live.server, live.name, "acme")
+    except psycopg.errors.DataError:
+        # a row of two tenants: there is no backup with it
+        live.tally["no backup"] += 1
+        reject()
     good, _ = live.look(backup)
     for change in story.since():
         live.try_change(story.schema, change)

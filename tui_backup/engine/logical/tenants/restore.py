@@ -159,6 +159,20 @@ def restore_tenant(
     return result
 
 
+def check_fit(fit: Fit) -> None:
+    """Refuse a backup that does not fit the live tables.
+
+    Raises:
+        TargetMismatchError: it does not; lists why.
+    """
+    if fit.refusals:
+        more = f" (and {len(fit.refusals) - 3} more)" if len(fit.refusals) > 3 else ""
+        raise TargetMismatchError(
+            f"The live tables do not fit the backup: {'; '.join(fit.refusals[:3])}{more}.",
+            details={"refusals": fit.refusals},
+        )
+
+
 @dataclass(slots=True)
 class _TenantRestore:
     """One session's work."""
@@ -200,12 +214,7 @@ class _TenantRestore:
         live_map = read_tenant_map(self.conn, self.tenancy.settings)
         rules = {(table.schema, table.name): table for table in live_map.tables}
         fit = fit_units(self.conn, self.chosen.tables, rules)
-        if fit.refusals:
-            more = f" (and {len(fit.refusals) - 3} more)" if len(fit.refusals) > 3 else ""
-            raise TargetMismatchError(
-                f"The live tables do not fit the backup: {'; '.join(fit.refusals[:3])}{more}.",
-                details={"refusals": fit.refusals},
-            )
+        check_fit(fit)
         return fit
 
     # -- the transaction ----------------------------------------------------------------------------------------

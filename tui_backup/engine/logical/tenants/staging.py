@@ -14,6 +14,7 @@ from psycopg import sql
 
 from tui_backup.engine.connection import Connection
 from tui_backup.engine.logical.load import copy_chunks
+from tui_backup.engine.logical.names import QualifiedName
 from tui_backup.engine.logical.target import database_errors, one
 from tui_backup.engine.logical.tenants.fit import Unit
 from tui_backup.errors import DamagedError, PermissionRefusedError
@@ -58,7 +59,7 @@ class Stager:
             DamagedError: other rows than the manifest says, or two with the same key.
             SqlFailedError: a value that the live type does not take.
         """
-        dropped = self._create(unit)
+        dropped = create_like(self.conn, unit, unit.stage_name)
         with database_errors(f"reading the backup's rows of {unit.label}", self.stop):
             for table in unit.tables:
                 copy_chunks(
@@ -77,27 +78,6 @@ class Stager:
         # temporary tables are nobody's but ours to analyse, and the plans of millions of rows hang on it
         self.conn.execute(sql.SQL("ANALYZE {}").format(unit.stage))
 
-    def _create(self, unit: Unit) -> dict[str, str]:
-        """Make the table; returns by which names it takes the columns that are not live any more."""
-        self.conn.execute(
-            sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING GENERATED)").format(
-                sql.Identifier(unit.stage_name[1]), unit.live.identifier
-            )
-        )
-        there = {column.name for column in unit.live.columns}
-        gone = [name for name in _stored(unit.tables) if name not in there]
-        dropped = {name: _free_name(number, there) for number, name in enumerate(gone)}
-        changes = [
-            # a column that is newer than the backup has no value here
-            sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(column.name))
-            for column in unit.live.columns
-            if column.not_null
-        ]
-        changes += [sql.SQL("ADD COLUMN {} text").format(sql.Identifier(name)) for name in dropped.values()]
-        if changes:
-            self.conn.execute(sql.SQL("ALTER TABLE {} {}").format(unit.stage, sql.SQL(", ").join(changes)))
-        return dropped
-
     def _check_key(self, unit: Unit) -> None:
         """Each row of the backup must have a key of its own; the index also finds rows by it."""
         if unit.key is None:
@@ -112,6 +92,32 @@ class Stager:
         nulls = sql.SQL(" OR ").join(sql.SQL("s.{} IS NULL").format(sql.Identifier(name)) for name in unit.key.columns)
         if one(self.conn, sql.SQL("SELECT EXISTS (SELECT FROM {} s WHERE {})").format(unit.stage, nulls)):
             raise DamagedError(f"A row of the backup's {unit.label} has no {', '.join(unit.key.columns)}.")
+
+
+def create_like(conn: Connection, unit: Unit, place: QualifiedName) -> dict[str, str]:
+    """Make an empty table with the live one's columns, and further ones for columns that are not live any more.
+
+    Returns:
+        The names of those, by what they were called.
+    """
+    temporary = sql.SQL("TEMPORARY " if place[0] == "pg_temp" else "")
+    table = sql.Identifier(*place)
+    conn.execute(
+        sql.SQL("CREATE {}TABLE {} (LIKE {} INCLUDING GENERATED)").format(temporary, table, unit.live.identifier)
+    )
+    there = {column.name for column in unit.live.columns}
+    gone = [name for name in _stored(unit.tables) if name not in there]
+    dropped = {name: _free_name(number, there) for number, name in enumerate(gone)}
+    changes = [
+        # a column that is newer than the backup has no value here
+        sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(column.name))
+        for column in unit.live.columns
+        if column.not_null
+    ]
+    changes += [sql.SQL("ADD COLUMN {} text").format(sql.Identifier(name)) for name in dropped.values()]
+    if changes:
+        conn.execute(sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(changes)))
+    return dropped
 
 
 def _stored(tables: Sequence[Table]) -> list[str]:

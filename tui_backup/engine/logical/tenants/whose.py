@@ -84,8 +84,14 @@ def read_whose(conn: Connection, key: str, units: Sequence[Unit]) -> Whose:
     return Whose(key, staged)
 
 
-def refuse_strays(conn: Connection, unit: Unit, whose: Whose) -> None:
+def refuse_strays(conn: Connection, unit: Unit, whose: Whose, *, place: sql.Identifier | None = None) -> None:
     """Refuse a backup that holds rows which are not the tenant's, whatever its checksums say.
+
+    Args:
+        conn: the restore's session.
+        unit: whose rows are looked at.
+        whose: tells the tenant's.
+        place: where they are, by default the staging table.
 
     Raises:
         OtherTenantError: it does.
@@ -93,7 +99,7 @@ def refuse_strays(conn: Connection, unit: Unit, whose: Whose) -> None:
     if unit.is_shared:
         return
     statement = sql.SQL("SELECT pg_catalog.count(*) FROM {} s WHERE NOT COALESCE({}, false)").format(
-        unit.stage, whose.in_backup(unit, "s")
+        place or unit.stage, whose.in_backup(unit, "s")
     )
     if rows := int(one(conn, statement)):
         raise OtherTenantError(
