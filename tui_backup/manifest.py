@@ -47,10 +47,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     text_depends_on_catalog: bool = False
 
 
-class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+class Chunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One COPY text stream: the rows of heap blocks ``first_block`` to ``end_block`` (exclusive; None = to the end).
 
     ``raw_bytes`` is the length of the stream, ``blobs`` its frames in order; the stream always ends at a row's end.
+    ``row_hash`` (tenants' backups only): 32 hexadecimal digits, see :class:`TenantScope`.
     """
 
     first_block: int
@@ -58,6 +59,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     raw_bytes: int
     blobs: list[Blob]
+    row_hash: str | None = None
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -278,7 +280,8 @@ class TenantScope(msgspec.Struct, frozen=True, kw_only=True):
 
     ``rows_by`` is ``column`` or ``policies``; with policies ``role`` and ``setting`` are what the source's row-level
     security was asked as. ``content_hashes`` is, for each table ("schema.name" quoted as SQL needs it), an
-    order-independent hash of its rows.
+    order-independent hash of its rows: the sum modulo 2**128 of BLAKE2b-128 over each row's line in the stream, without
+    its line break, as 32 hexadecimal digits. ``drift`` says what has changed since the tenant's backup before this.
     """
 
     tenant_id: UUID
@@ -288,6 +291,7 @@ class TenantScope(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
     setting: str | None = None
     content_hashes: dict[str, str] = {}
+    drift: list[str] = []
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):

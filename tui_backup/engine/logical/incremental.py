@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from tui_backup import manifest
@@ -51,7 +52,8 @@ class ChunkCheck:
         """The parent's chunk when the answer (visible rows, rows that may be newer) says that it stands."""
         if answer != (self.chunk.rows, 0):
             return None
-        return Copied(self.chunk.rows, self.chunk.raw_bytes, self.blobs, reused=True)
+        row_hash = int(self.chunk.row_hash, 16) if self.chunk.row_hash is not None else None
+        return Copied(self.chunk.rows, self.chunk.raw_bytes, self.blobs, reused=True, row_hash=row_hash)
 
 
 def why_read_everything(
@@ -140,14 +142,30 @@ def match_chunks(then: manifest.Table, table: TableSource) -> dict[BlockRange, m
     return found
 
 
-def check_query(table: TableSource, block_range: BlockRange, parent_xmin: int) -> str:
+def check_query(table: TableSource, block_range: BlockRange, parent_xmin: int, condition: str | None = None) -> str:
     """Count the rows of a block range, and those whose transaction may not have been over at the parent's snapshot.
 
-    Both ages are measured from the same next transaction id: age() keeps to one within a transaction.
+    Both ages are measured from the same next transaction id: age() keeps to one within a transaction. ``condition``
+    is that of a tenant's rows, which are all that is counted then.
     """
     old = parent_xmin % 2**32
     columns = f"count(*), count(*) FILTER (WHERE age(xmin) <= age('{old}'::xid))"
-    return select_range(columns, table.relation.key, block_range)
+    query = select_range(columns, table.relation.key, block_range)
+    if condition is None:
+        return query
+    return f"{query}{' WHERE ' if block_range == (0, None) else ' AND '}{condition}"
+
+
+class TenantRows(Protocol):
+    """What a backup of one tenant's rows says of its tables."""
+
+    def why_read_whole(self, parent: manifest.Contents, table: TableSource) -> str | None:
+        """Why a table's chunks cannot be compared with the parent's."""
+        ...
+
+    def check_condition(self, table: TableSource) -> str:
+        """The condition of the tenant's rows, for the check of a chunk."""
+        ...
 
 
 class Takeover:
@@ -157,10 +175,17 @@ class Takeover:
         parent: what to build on.
         reason: why everything is read, None when the parent fits.
         reuse: gives a frame that the repository holds, None for one that is missing or not trusted.
+        tenant: of a backup of one tenant's rows.
     """
 
-    def __init__(self, parent: Parent, reason: str | None, reuse: Callable[[str], PendingBlob | None]) -> None:
-        self._parent, self._reason, self._reuse = parent, reason, reuse
+    def __init__(
+        self,
+        parent: Parent,
+        reason: str | None,
+        reuse: Callable[[str], PendingBlob | None],
+        tenant: TenantRows | None = None,
+    ) -> None:
+        self._parent, self._reason, self._reuse, self._tenant = parent, reason, reuse, tenant
         self._before: Mapping[int, manifest.Table] = {}
         self._xmin = 0
         if reason is None and parent.contents is not None:
@@ -174,6 +199,8 @@ class Takeover:
             return [None] * len(table.ranges)
         then = self._before.get(table.relation.oid)
         why = why_read_whole(then, table)
+        if why is None and self._tenant is not None and self._parent.contents is not None:
+            why = self._tenant.why_read_whole(self._parent.contents, table)
         if then is None or why is not None:
             self._read_whole[label] = why or "not in the parent"
             return [None] * len(table.ranges)
@@ -188,7 +215,8 @@ class Takeover:
         if len(there) != len(blobs):
             # lost, cut off, or found damaged: read it again
             return None
-        return ChunkCheck(chunk, there, check_query(table, block_range, self._xmin))
+        condition = self._tenant.check_condition(table) if self._tenant is not None else None
+        return ChunkCheck(chunk, there, check_query(table, block_range, self._xmin, condition))
 
     def describe(self, copied: Sequence[Copied]) -> manifest.Reuse:
         """What became of it."""

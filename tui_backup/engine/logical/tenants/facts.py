@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tui_backup.engine.connection import Connection
 from tui_backup.engine.logical.names import QualifiedName
+from tui_backup.engine.logical.own_catalog import CATALOG_SCHEMA
 
 # an extension's tables are not ours, but for its configuration tables, which carry data of the database's users
 _TABLES_SQL = """
 SELECT c.oid::pg_catalog.int8, n.nspname::text, c.relname::text, c.relkind = 'p',
        COALESCE(pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid, c.oid)::pg_catalog.int8, c.relrowsecurity,
-       e.extname::text
+       'extension ' || e.extname
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
@@ -82,9 +83,18 @@ ORDER BY k.conname
 """
 
 
+_OWN_SCHEMAS = (CATALOG_SCHEMA, f"{CATALOG_SCHEMA}_queue")
+
+
 @dataclass(frozen=True, slots=True)
 class TableFact:
-    """One table; ``root`` is the oid of the partitioned table that it is part of, else its own."""
+    """One table.
+
+    Args:
+        root: oid of the partitioned table that it is part of, else its own.
+        has_policies: row-level security is on for this very table.
+        belongs_to: whose it is where it is not the database's users'.
+    """
 
     oid: int
     schema: str
@@ -92,7 +102,7 @@ class TableFact:
     is_partitioned: bool
     root: int
     has_policies: bool
-    extension: str | None
+    belongs_to: str | None
 
     @property
     def key(self) -> QualifiedName:
@@ -150,6 +160,10 @@ class Facts:
     columns: dict[int, dict[str, ColumnFact]]
     keys: dict[int, list[KeyFact]]
 
+    def has_policies(self, unit: TableFact) -> bool:
+        """Whether row-level security guards a table and every partition of it: each is read by itself."""
+        return all(table.has_policies for table in self.tables.values() if table.root == unit.oid)
+
     @property
     def units(self) -> list[TableFact]:
         """Tables as wholes: no partitions."""
@@ -159,8 +173,14 @@ class Facts:
 def read_facts(conn: Connection, column_names: Collection[str]) -> Facts:
     """Read the catalog in the connection's transaction; ``column_names`` may tell a tenant."""
     tables = {row[0]: TableFact(*row) for row in conn.execute(_TABLES_SQL)}
+    if any(table.key == (CATALOG_SCHEMA, "schema_migrations") for table in tables.values()):
+        tables = {oid: _own(table) for oid, table in tables.items()}
     units = [oid for oid, table in tables.items() if table.root == oid]
     return Facts(tables, _columns(conn, units, column_names), _keys(conn, units))
+
+
+def _own(table: TableFact) -> TableFact:
+    return replace(table, belongs_to="tui-backup's catalog") if table.schema in _OWN_SCHEMAS else table
 
 
 def _columns(conn: Connection, oids: Sequence[int], names: Collection[str]) -> dict[int, dict[str, ColumnFact]]:

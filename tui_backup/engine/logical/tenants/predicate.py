@@ -12,12 +12,11 @@ from itertools import groupby
 
 from psycopg import sql
 
+from tui_backup.engine.connection import NOT_THE_TENANTS
 from tui_backup.engine.logical.names import literal
 from tui_backup.engine.logical.tenants.resolve import COLUMN, LEFT_OUT, POLICIES, REFERENCE, SHARED
 from tui_backup.errors import TenantMapError
 from tui_backup.manifest import TenantPath, TenantStep, TenantTable
-
-NOT_THE_TENANTS = "tui-backup: not the rows of one tenant"
 
 _OPERATOR = re.compile(r"[-+*/<>=~!@#%^&|`?]{1,63}")
 

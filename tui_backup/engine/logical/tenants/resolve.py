@@ -154,7 +154,7 @@ class Resolver:
 
     def _free_keys(self, oid: int) -> list[KeyFact]:
         """The keys that decide without being told to: those that every row obeys."""
-        if oid in self._rules or self._units[oid].extension is not None:
+        if oid in self._rules or self._units[oid].belongs_to is not None:
             return []
         return [key for key in self._facts.keys[oid] if key.holds and not key.period]
 
@@ -197,13 +197,13 @@ class Resolver:
         if rule is not None and rule.shared:
             return TenantTable(schema=unit.schema, name=unit.name, how=SHARED)
         decided = self._decided(unit)
-        if self._settings.rows_by == POLICIES and unit.has_policies:
+        if self._settings.rows_by == POLICIES and self._facts.has_policies(unit):
             base = decided or TenantTable(schema=unit.schema, name=unit.name, how=POLICIES)
             return msgspec.structs.replace(base, how=POLICIES)
         if decided is not None:
             return decided
-        if rule is None and unit.extension is not None:
-            reason = f"belongs to extension {unit.extension}"
+        if rule is None and unit.belongs_to is not None:
+            reason = f"belongs to {unit.belongs_to}"
             return TenantTable(schema=unit.schema, name=unit.name, how=LEFT_OUT, reason=reason)
         return self._problems.get(unit.oid) or self._undecided(unit, rule)
 
@@ -245,6 +245,8 @@ class Resolver:
         ]
         if waiting:
             return f"it refers to {_listed(sorted(waiting))}, which is undecided"
+        if self._settings.rows_by == POLICIES and unit.has_policies:
+            return "its partitions have no row-level security of their own"
         return f"no column {self._settings.column!r}, and no foreign key leads to a table that has it"
 
     def _is_settled(self, oid: int) -> bool:
