@@ -13,10 +13,12 @@ from typing import Any
 import msgspec
 import psycopg
 
+from tests.integration.engine.backup.conftest import back_up as engine_back_up
 from tests.servers import TestServer
 from tui_backup.engine.logical.session import session_settings
 from tui_backup.engine.logical.tenants.map import read_tenant_map
 from tui_backup.engine.logical.tenants.predicate import checked_condition
+from tui_backup.engine.logical.tenants.reading import TenantRequest
 from tui_backup.engine.logical.tenants.restore import Tenancy, TenantResult, restore_tenant
 from tui_backup.engine.logical.tenants.settings import TenantMapSettings
 from tui_backup.engine.logical.tenants.whose import Whose
@@ -143,6 +145,15 @@ def back_up(server: TestServer, database: str, key: str, settings: TenantMapSett
         tenant=TenantScope(tenant_id=uuid.uuid4(), key=key, tables=list(found.tables)),
     )
     return Backup(contents, memory, key, settings)
+
+
+def back_up_really(server: TestServer, database: str, key: str, settings: TenantMapSettings) -> Backup:
+    """One tenant's backup as the product makes it."""
+    tenant = TenantRequest(uuid.uuid4(), key, settings)
+    made = engine_back_up(server, database, tenant=tenant, chunk_blocks=16)
+    memory = Memory()
+    memory.frames = made.sink.frames
+    return Backup(made.contents, memory, key, settings)
 
 
 def _read(conn: psycopg.Connection[Any], rule: TenantTable, key: str, memory: Memory) -> list[Table]:

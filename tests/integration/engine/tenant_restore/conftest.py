@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.engine.tenant_restore.by_hand import Backup, back_up, picture, restore, rows_of, settings_of
+from tests.integration.engine.tenant_restore.by_hand import (
+    Backup,
+    back_up_really,
+    picture,
+    restore,
+    rows_of,
+    settings_of,
+)
 from tests.servers import TestServer
 from tui_backup.engine.logical.tenants.restore import TenantResult
 
@@ -131,7 +138,7 @@ def shared_template(pg: TestServer) -> Iterator[Backup]:
     pg.drop_database("tenants_template")
     pg.create_database("tenants_template")
     pg.execute(SHARED, "tenants_template")
-    yield back_up(pg, "tenants_template", ACME, SETTINGS)
+    yield back_up_really(pg, "tenants_template", ACME, SETTINGS)
     pg.drop_database("tenants_template")
 
 

@@ -26,6 +26,7 @@ from tui_backup.engine.logical.tenants.map import read_tenant_map
 from tui_backup.engine.logical.tenants.plan import PlanRow, make_plan, plan_query, rows_left
 from tui_backup.engine.logical.tenants.quiet import Quiet, can_be_replica
 from tui_backup.engine.logical.tenants.references import Blocker, References, refuse_blockers
+from tui_backup.engine.logical.tenants.seen import look
 from tui_backup.engine.logical.tenants.settings import TenantMapSettings
 from tui_backup.engine.logical.tenants.staging import Stager
 from tui_backup.engine.logical.tenants.whose import Whose, read_whose, refuse_strays
@@ -205,7 +206,8 @@ class _TenantRestore:
                 stager.stage(unit)
                 self.progress(tables_done=len([table for table in unit.tables if table.kind != "p"]))
         with self.phases.phase("checking whose"):
-            self.whose = read_whose(self.conn, self.tenancy.key, self.units)
+            by_policies = self.tenancy.settings.rows_by == "policies"
+            self.whose = read_whose(self.conn, self.tenancy.key, self.units, by_policies=by_policies)
             for unit in self.units:
                 self.stop.check()
                 refuse_strays(self.conn, unit, self.whose)
@@ -248,6 +250,7 @@ class _TenantRestore:
     def _once(self) -> None:
         with self.phases.phase("planning"):
             self._lock_tables()
+            self._look()
             replica = can_be_replica(self.conn, self.units)
             self._plan(replica)
             references = self._references()
@@ -288,6 +291,11 @@ class _TenantRestore:
             raise TargetMismatchError(
                 "The live tables were altered while the restore began.", hint="Start it again when nobody alters them."
             )
+
+    def _look(self) -> None:
+        if self.whose.by_policies:
+            units = [unit for unit in self.units if not unit.is_shared]
+            look(self.conn, units, self.tenancy.key, self.tenancy.settings)
 
     def _plan(self, replica: bool) -> None:
         keys = foreign_keys(self.conn, [unit.live.oid for unit in self.units])
@@ -342,6 +350,7 @@ class _TenantRestore:
 
     def _compare(self) -> None:
         """The tenant's rows must be the backup's now: planning once more must find nothing to do."""
+        self._look()
         report = CompareReport()
         changed: list[str] = []
         for unit in self.units:

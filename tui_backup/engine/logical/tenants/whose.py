@@ -12,7 +12,7 @@ from tui_backup.engine.connection import Connection
 from tui_backup.engine.logical.names import QualifiedName
 from tui_backup.engine.logical.target import one
 from tui_backup.engine.logical.tenants.fit import Unit
-from tui_backup.engine.logical.tenants.predicate import agreement, tenant_condition
+from tui_backup.engine.logical.tenants.seen import is_seen, only_the_tenants
 from tui_backup.errors import OtherTenantError
 from tui_backup.manifest import TenantPath, TenantStep, TenantTable
 
@@ -33,24 +33,28 @@ class Whose:
 
     Args:
         key: the tenant's value in the tenant column.
+        by_policies: the source's row-level security has the word; :func:`~.seen.look` has to be called before.
         staged: the staging table that stands for each restored table and each of its partitions.
     """
 
     key: str
     staged: Mapping[QualifiedName, QualifiedName]
+    by_policies: bool = False
 
     def live(self, unit: Unit, alias: str) -> sql.Composable:
         """True exactly for live rows that are the tenant's and nobody else's."""
+        if self.by_policies and not unit.is_shared:
+            return is_seen(unit, alias)
         return self.of(unit.rule, alias)
 
     def of(self, rule: TenantTable, alias: str) -> sql.Composable:
         """As :meth:`live`, for a table of the live map."""
-        return _strict(rule, self.key, alias)
+        return only_the_tenants(rule, self.key, alias)
 
     def in_backup(self, unit: Unit, alias: str) -> sql.Composable:
         """True for staged rows that will be the tenant's: a way leads through the staged rows of a table that is
         restored, and through the live rows of one that is not."""
-        return _strict(self._through_staging(unit.rule), self.key, alias)
+        return only_the_tenants(self._through_staging(unit.rule), self.key, alias)
 
     def _through_staging(self, rule: TenantTable) -> TenantTable:
         more = [TenantPath(steps=self._steps(path.steps), column=path.column, operator=path.operator)
@@ -68,20 +72,13 @@ class Whose:
         return msgspec.structs.replace(step, schema=schema, name=name, partitioned=False)
 
 
-def _strict(rule: TenantTable, key: str, alias: str) -> sql.Composable:
-    condition = tenant_condition(rule, key, alias=alias)
-    agreed = agreement(rule, key, alias=alias)
-    # a row of two tenants is neither's: whoever restores one of them must not touch it
-    return condition if agreed is None else sql.SQL("({} AND {})").format(condition, agreed)
-
-
-def read_whose(conn: Connection, key: str, units: Sequence[Unit]) -> Whose:
+def read_whose(conn: Connection, key: str, units: Sequence[Unit], *, by_policies: bool = False) -> Whose:
     """Find the staging table for every table and partition that a way to the tenant may lead through."""
     by_oid = {unit.live.oid: unit for unit in units if not unit.is_shared}
     staged = {
         (schema, name): by_oid[root].stage_name for root, schema, name in conn.execute(_PARTITIONS, (list(by_oid),))
     }
-    return Whose(key, staged)
+    return Whose(key, staged, by_policies)
 
 
 def refuse_strays(conn: Connection, unit: Unit, whose: Whose, *, place: sql.Identifier | None = None) -> None:
