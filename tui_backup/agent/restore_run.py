@@ -65,6 +65,7 @@ async def run_restore(run: Run) -> Mapping[str, Any]:
         await run.in_thread(lambda: _database_of(_target(run, source)))
     work = _Work(run, request, job, source, tenancy)
     result = await run.in_thread(lambda: _restore(work, repository))
+    work.hide_place(result)
     if request.dry_run:
         return {"target_database": result.database, "metadata": {**row["metadata"], **result.to_json()}}
     columns: dict[str, Any] = {
@@ -148,8 +149,14 @@ class _Work:
     source: Mapping[str, Any]
     tenancy: Tenancy | None
 
+    def hide_place(self, result: RestoreResult) -> None:
+        """Of a source that is only shared with the tenant its members know the name, and nothing of where it is."""
+        if self.source["tenant_id"] != self.job["tenant_id"]:
+            result.database = self.source["source_name"]
+
     def note(self, result: RestoreResult, xid: str) -> None:
         """Write the transaction down before its commit."""
+        self.hide_place(result)
         _note(self.run, self.job, result, transaction=xid)
 
 

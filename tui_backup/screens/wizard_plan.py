@@ -211,6 +211,8 @@ class ConfirmStep(Vertical):
             about = "~" if table.rows_now_is_estimate else ""
             now = "not there" if table.rows_now is None else f"{about}{table.rows_now:,} rows now"
             parts += ["\n      ", shown(f"{table.name}  {now} -> {table.rows_in_backup:,}")]
+            if words := change_words(table):
+                parts.append(f" ({words})")
         if len(plan.tables) > 6:
             parts.append(f"\n      and {len(plan.tables) - 6} more tables (step 3 lists all)")
         parts += [("\nUNDO  ", "bold"), shown(plan.undo or "not needed: nothing is replaced")]
