@@ -139,6 +139,20 @@ class SourcePermissionError(RefusedError):
     default_hint = "Give the listed grants, or back up chosen tables with --table."
 
 
+class TenantMapError(RefusedError):
+    """Nothing says whose the rows of a table are."""
+
+    code = "tenant_map_undecided"
+    default_hint = "See `tui-backup source map SOURCE`, and decide each table with --set TABLE=…."
+
+
+class TenantRowError(RefusedError):
+    """A row that is not, or not only, the tenant's stands where only the tenant's may be."""
+
+    code = "not_the_tenants_row"
+    default_hint = "Find the row in the source and mend it, or name the deciding key with `source map SOURCE --set`."
+
+
 class TargetNotEmptyError(RefusedError):
     """The restore's target already exists."""
 
@@ -171,6 +185,27 @@ class TargetMismatchError(RefusedError):
 
     code = "target_mismatch"
     default_hint = "Restore into a new database or a side schema instead."
+
+
+class OtherTenantError(RefusedError):
+    """The backup is another tenant's, or holds rows that are not the tenant's: it may have been manipulated."""
+
+    code = "other_tenant"
+    default_hint = "Nothing was changed. Find out who could write to the repository; restore from another backup."
+
+
+class RowsInUseError(RefusedError):
+    """Rows that stay refer to rows that would be deleted; the details list table, constraint and count."""
+
+    code = "rows_in_use"
+    default_hint = "Delete or move the rows that the details list first; `--dry-run` shows them too."
+
+
+class KeyTakenError(RefusedError):
+    """A key of the backup belongs to somebody else's row by now; the details list them."""
+
+    code = "key_taken"
+    default_hint = "Look at the backup's rows beside the live ones with --into-schema, and move what is in the way."
 
 
 class StorePublicError(RefusedError):
@@ -338,6 +373,14 @@ class DamagedError(WorkFailedError):
 
     code = "damaged"
     default_hint = "Run `tui-backup verify JOB --files`, and restore from another backup."
+
+
+class TargetBusyError(WorkFailedError):
+    """The rows that a restore was about to change were changed by others, again and again."""
+
+    code = "target_busy"
+    retryable = True
+    default_hint = "Nothing was changed. Stop what writes to the tenant's rows, and start the restore again."
 
 
 class NotIdenticalError(WorkFailedError):

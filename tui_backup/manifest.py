@@ -47,10 +47,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     text_depends_on_catalog: bool = False
 
 
-class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+class Chunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One COPY text stream: the rows of heap blocks ``first_block`` to ``end_block`` (exclusive; None = to the end).
 
     ``raw_bytes`` is the length of the stream, ``blobs`` its frames in order; the stream always ends at a row's end.
+    ``row_hash`` (tenants' backups only): 32 hexadecimal digits, see :class:`TenantScope`.
     """
 
     first_block: int
@@ -58,6 +59,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     raw_bytes: int
     blobs: list[Blob]
+    row_hash: str | None = None
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,24 +225,43 @@ class Reuse(msgspec.Struct, frozen=True, kw_only=True):
     read_whole: dict[str, str] = {}
 
 
-class TenantStep(msgspec.Struct, frozen=True, kw_only=True):
+class TenantStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One foreign key on the way from a table to the one that has the tenant column: ``columns`` of the table before
-    refer to ``referenced_columns`` of ``schema``.``name``, in this order."""
+    refer to ``referenced_columns`` of ``schema``.``name``, in this order.
+
+    ``operators`` are the key's own (schema, name), by default ``pg_catalog.=``; ``collations`` those to compare with
+    where the two sides' differ. A partitioned table is asked with its partitions, any other alone.
+    """
 
     constraint: str
     columns: list[str]
     schema: str
     name: str
     referenced_columns: list[str]
+    operators: list[tuple[str, str]] = []
+    collations: list[tuple[str, str] | None] = []
+    partitioned: bool = False
 
 
-class TenantTable(msgspec.Struct, frozen=True, kw_only=True):
+class TenantPath(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A further way from a table to a tenant column; see :class:`TenantTable`."""
+
+    steps: list[TenantStep]
+    column: str
+    operator: tuple[str, str] = ("pg_catalog", "=")
+    cast: tuple[str, str] | None = None
+
+
+class TenantTable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the rows of one table were told to be the tenant's.
 
     ``how`` is ``column`` (it has the tenant column), ``reference`` (``path`` leads to a table that has it; its last
-    step's table has ``column``), ``policies`` (the source's own row-level security), ``shared`` (rows of nobody, stored
-    whole, of which a restore puts back only those that are missing) or ``left_out`` (knowingly not stored; so is a
-    shared table that is never restored). A partitioned table stands for its partitions.
+    step's table has ``column``), ``policies`` (the source's own row-level security; ``column`` and ``path``, where
+    there are any, were checked beside it), ``shared`` (rows of nobody, stored whole, of which a restore puts back only
+    those that are missing) or ``left_out`` (knowingly not stored; also a shared table that is never restored). A
+    partitioned table stands for its partitions. ``more_paths`` lead to the tenant, too; a row's ways all had to agree.
+    ``operator`` is the equality of the tenant column's type (schema, name), ``cast`` the type that it takes the column
+    as, where that is not its own.
     """
 
     schema: str
@@ -248,6 +269,10 @@ class TenantTable(msgspec.Struct, frozen=True, kw_only=True):
     how: str
     column: str | None = None
     path: list[TenantStep] = []
+    operator: tuple[str, str] = ("pg_catalog", "=")
+    cast: tuple[str, str] | None = None
+    more_paths: list[TenantPath] = []
+    reason: str | None = None
 
 
 class TenantScope(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,7 +280,8 @@ class TenantScope(msgspec.Struct, frozen=True, kw_only=True):
 
     ``rows_by`` is ``column`` or ``policies``; with policies ``role`` and ``setting`` are what the source's row-level
     security was asked as. ``content_hashes`` is, for each table ("schema.name" quoted as SQL needs it), an
-    order-independent hash of its rows.
+    order-independent hash of its rows: the sum modulo 2**128 of BLAKE2b-128 over each row's line in the stream, without
+    its line break, as 32 hexadecimal digits. ``drift`` says what has changed since the tenant's backup before this.
     """
 
     tenant_id: UUID
@@ -265,6 +291,7 @@ class TenantScope(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
     setting: str | None = None
     content_hashes: dict[str, str] = {}
+    drift: list[str] = []
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):

@@ -162,6 +162,7 @@ class BackupJob:
     scheduled_for: datetime | None = None
     cancel_requested: bool = False
     deleted_at: datetime | None = None
+    tenant_scope: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,12 @@ class BackupRestoreLog:
     safety_job_id: UUID | None = None
     undo_state: str = "none"
     cancel_requested: bool = False
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether only a plan was made."""
+        return bool(self.options.get("dry_run"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +289,8 @@ class RestoreRequest:
         no_owner: leave owners and grants out, for a server that lacks the roles.
         target_source: restore onto another source's server; the backup's own source when None.
         notes: free text for the log.
+        dry_run: only make the plan (a tenant's backup, IN_PLACE); nothing is changed.
+        replace_all: delete and insert every row of the tenant rather than those that differ (a tenant's backup).
     """
 
     job_id: UUID
@@ -295,6 +304,8 @@ class RestoreRequest:
     no_owner: bool = False
     target_source: str | None = None
     notes: str | None = None
+    dry_run: bool = False
+    replace_all: bool = False
 
     @property
     def restore_type(self) -> RestoreType:
@@ -304,12 +315,19 @@ class RestoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class PlanTable:
-    """One table in a restore plan. ``rows_now`` is None where the table does not exist in the target."""
+    """One table in a restore plan. ``rows_now`` is None where the table does not exist in the target.
+
+    What happens to how many rows is known for one tenant's rows in place, and None else; only the tenant's are counted.
+    """
 
     name: str
     rows_in_backup: int
     rows_now: int | None
     rows_now_is_estimate: bool = False
+    rows_delete: int | None = None
+    rows_insert: int | None = None
+    rows_update: int | None = None
+    rows_same: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +346,10 @@ class PlanCheck:
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """What a restore will do, shown before it is confirmed."""
+    """What a restore will do, shown before it is confirmed.
+
+    ``blocked_by`` lists rows that refer to rows which would be deleted (table, constraint, rows).
+    """
 
     job: BackupJob
     target: RestoreTarget
@@ -342,6 +363,7 @@ class RestorePlan:
     bytes_free: int | None
     reason: str
     undo: str | None
+    blocked_by: Sequence[dict[str, Any]] = ()
 
     @property
     def refused(self) -> list[PlanCheck]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,6 +15,7 @@ from tui_backup.agent.records import failure_columns, patiently
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.agent.safety_backup import make_safety_backup
 from tui_backup.agent.settle import settle, target_of, unsettled, work_name
+from tui_backup.agent.tenancy import check_contents, check_request, read_tenancy
 from tui_backup.engine.logical.backup import default_workers
 from tui_backup.engine.logical.inplace import restore_in_place
 from tui_backup.engine.logical.own_catalog import refuse_catalog
@@ -22,6 +24,8 @@ from tui_backup.engine.logical.result import RestoreResult
 from tui_backup.engine.logical.sideschema import restore_side_schema
 from tui_backup.engine.logical.swap import record_swap, swap_databases
 from tui_backup.engine.logical.target import Target
+from tui_backup.engine.logical.tenants.restore import Tenancy, restore_tenant
+from tui_backup.engine.logical.tenants.side_schema import show_tenant
 from tui_backup.errors import AgentLostError, CatalogUnavailableError, NotFoundError, TuiBackupError
 from tui_backup.model import ProgressReport, RestoreRequest, RestoreTarget, StopFlag
 
@@ -49,14 +53,21 @@ async def run_restore(run: Run) -> Mapping[str, Any]:
         raise NotFoundError("The backup, or the source it shall go to, is gone.")
     repository = await run.records.row("repositories", job["repository_id"])
     request = _request(row)
-    if request.target is RestoreTarget.IN_PLACE and request.safety_backup:
-        safety = await make_safety_backup(run, source, repository, request.tables or job["chosen_tables"])
+    tenancy = await read_tenancy(run, job, source)
+    check_request(request, job, source, tenancy)
+    if request.target is RestoreTarget.IN_PLACE and request.safety_backup and not request.dry_run:
+        tables = request.tables or job["chosen_tables"]
+        safety = await make_safety_backup(run, source, repository, tables, tenant_scope=tenancy is not None)
         await run.records.update(run.claim, {"safety_job_id": safety})
         run.counter.restart("restoring")
     if request.target is RestoreTarget.SWAP:
         # before hours of work: a live database must be there, and one that may be replaced
         await run.in_thread(lambda: _database_of(_target(run, source)))
-    result = await run.in_thread(lambda: _restore(run, request, job, repository, source))
+    work = _Work(run, request, job, source, tenancy)
+    result = await run.in_thread(lambda: _restore(work, repository))
+    work.hide_place(result)
+    if request.dry_run:
+        return {"target_database": result.database, "metadata": {**row["metadata"], **result.to_json()}}
     columns: dict[str, Any] = {
         **_facts(job, result),
         "target_database": result.database,
@@ -122,21 +133,42 @@ def _request(row: Mapping[str, Any]) -> RestoreRequest:
         compare=options.get("compare", True),
         safety_backup=options.get("safety_backup", True),
         no_owner=options.get("no_owner", False),
+        dry_run=options.get("dry_run", False),
+        replace_all=options.get("replace_all", False),
         notes=row["notes"],
     )
 
 
-def _restore(
-    run: Run,
-    request: RestoreRequest,
-    job: Mapping[str, Any],
-    repository: Mapping[str, Any] | None,
-    source: Mapping[str, Any],
-) -> RestoreResult:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is restored, and where to. ``tenancy`` is set for a backup of one tenant's rows."""
+
+    run: Run
+    request: RestoreRequest
+    job: Mapping[str, Any]
+    source: Mapping[str, Any]
+    tenancy: Tenancy | None
+
+    def hide_place(self, result: RestoreResult) -> None:
+        """Of a source that is only shared with the tenant its members know the name, and nothing of where it is."""
+        if self.source["tenant_id"] != self.job["tenant_id"]:
+            result.database = self.source["source_name"]
+
+    def note(self, result: RestoreResult, xid: str) -> None:
+        """Write the transaction down before its commit."""
+        self.hide_place(result)
+        _note(self.run, self.job, result, transaction=xid)
+
+
+def _restore(work: _Work, repository: Mapping[str, Any] | None) -> RestoreResult:
+    run, request, job, source = work.run, work.request, work.job, work.source
     with open_backup(job, repository) as backup:
+        contents, reader = backup.manifest.contents, backup.reader
+        check_contents(contents, job, work.tenancy)
         if request.target in _BROUGHT_BACK:
             return _into_database(run, request, job, backup, source)
-        contents, reader = backup.manifest.contents, backup.reader
+        if work.tenancy is not None:
+            return _restore_tenant(work, backup, work.tenancy)
         if request.target is RestoreTarget.SIDE_SCHEMA:
             return restore_side_schema(
                 request,
@@ -144,19 +176,44 @@ def _restore(
                 reader,
                 source["conninfo"],
                 restore_id=run.claim.id,
-                before_commit=lambda result, xid: _note(run, job, result, transaction=xid),
+                before_commit=work.note,
                 **_session(run, source),
             )
-        lock_timeout_s = run.config.settings.agent.lock_timeout_seconds
         return restore_in_place(
             request,
             contents,
             reader,
             source["conninfo"],
-            lock_timeout_s=lock_timeout_s,
-            before_commit=lambda result, xid: _note(run, job, result, transaction=xid),
+            lock_timeout_s=run.config.settings.agent.lock_timeout_seconds,
+            before_commit=work.note,
             **_session(run, source),
         )
+
+
+def _restore_tenant(work: _Work, backup: OpenBackup, tenancy: Tenancy) -> RestoreResult:
+    run, contents, reader = work.run, backup.manifest.contents, backup.reader
+    conninfo, session = work.source["conninfo"], _session(run, work.source)
+    if work.request.target is RestoreTarget.SIDE_SCHEMA:
+        return show_tenant(
+            work.request,
+            contents,
+            reader,
+            conninfo,
+            tenancy,
+            restore_id=run.claim.id,
+            before_commit=work.note,
+            **session,
+        )
+    return restore_tenant(
+        work.request,
+        contents,
+        reader,
+        conninfo,
+        tenancy,
+        lock_timeout_s=run.config.settings.agent.lock_timeout_seconds,
+        before_commit=work.note,
+        **session,
+    )
 
 
 class _Session(TypedDict):

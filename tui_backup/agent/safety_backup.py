@@ -16,17 +16,29 @@ from tui_backup.errors import CancelledError, NotFoundError, TuiBackupError
 
 _INSERT = """
 INSERT INTO tui_backup.backup_jobs (job_type, status, started_at, tenant_id, source_id, repository_id, chosen_tables,
-       backup_name, description, tags, created_by, metadata, attempt_token, agent_id)
+       tenant_scope, backup_name, description, tags, created_by, metadata, attempt_token, agent_id)
 VALUES ('full', 'running', now(), %(tenant)s, %(source)s, %(repository)s, %(tables)s,
-       %(name)s, %(description)s, ARRAY['safety'], %(who)s, %(metadata)s, %(token)s, %(agent)s)
+       %(scope)s, %(name)s, %(description)s, ARRAY['safety'], %(who)s, %(metadata)s, %(token)s, %(agent)s)
 RETURNING *
 """
 
 
 async def make_safety_backup(
-    run: Run, source: Mapping[str, Any], repository: Mapping[str, Any] | None, tables: Sequence[str]
+    run: Run,
+    source: Mapping[str, Any],
+    repository: Mapping[str, Any] | None,
+    tables: Sequence[str],
+    *,
+    tenant_scope: bool = False,
 ) -> UUID:
     """Back the tables up inside the restore's run, as a job of its own.
+
+    Args:
+        run: the restore's.
+        source: what is about to be written to.
+        repository: where the restored backup is.
+        tables: chosen ones, empty for all.
+        tenant_scope: only the rows of the restore's tenant.
 
     Returns:
         The id of the completed job.
@@ -45,8 +57,9 @@ async def make_safety_backup(
             "source": source["id"],
             "repository": repository["id"],
             "tables": list(tables),
+            "scope": tenant_scope,
             "name": "safety backup",
-            "description": f"Made before restore {run.claim.id} replaced these tables.",
+            "description": f"Made before restore {run.claim.id} replaced these {'rows' if tenant_scope else 'tables'}.",
             "who": run.claim.row["initiated_by"],
             "metadata": Jsonb({"restore_log_id": str(run.claim.id)}),
             "token": token,

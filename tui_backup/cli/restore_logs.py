@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tui_backup.cli.outcome import going_on, show_failure
 from tui_backup.cli.parser import Commands, add_command, add_confirm, add_group, count, require_confirm
 from tui_backup.cli.text import Cell, Column, local_time, time_column
-from tui_backup.model import BackupRestoreLog, JobStatus
+from tui_backup.model import BackupRestoreLog, JobStatus, RestoreTarget
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -23,7 +23,7 @@ def add_commands(commands: Commands) -> None:
     listing = add_command(group, "list", list_logs, "list the restores, newest first")
     listing.add_argument("--limit", type=count, default=100, metavar="N", help="at most so many (default: %(default)s)")
     _add_restore(add_command(group, "show", show_log, "show all about one restore"))
-    _add_restore(add_command(group, "undo", undo, "swap back: the kept old database gets its name again"))
+    _add_restore(add_command(group, "undo", undo, "swap back, or put a tenant's rows back from the safety backup"))
     finish = add_command(group, "finish", finish_restore, "drop the kept old database; no undo after that")
     _add_restore(finish)
     add_confirm(finish, "really drop it")
@@ -57,7 +57,7 @@ async def list_logs(context: Context, arguments: Namespace) -> None:
                 _status(output, log),
                 clean_text(log.source_name or "-"),
                 str(log.backup_job_id)[:8],
-                log.restore_type.value,
+                "dry run" if log.is_dry_run else log.restore_type.value,
                 time,
                 _number(log.tables_restored),
                 _number(log.rows_restored),
@@ -101,7 +101,7 @@ def _show(output: Output, log: BackupRestoreLog) -> None:
             ("Backup", str(log.backup_job_id)),
             ("Source", clean_text(log.source_name or "-")),
             ("Type", log.restore_type.value),
-            ("Target", log.target.value.replace("_", " ")),
+            ("Target", log.target.value.replace("_", " ") + (" (dry run)" if log.is_dry_run else "")),
             ("Created", local_time(log.created_at)),
             ("Started", local_time(log.started_at)),
             ("Finished", local_time(log.completed_at)),
@@ -131,9 +131,10 @@ def show_result(output: Output, log: BackupRestoreLog) -> None:
     )
     if facts := _metadata_facts(output, log):
         output.facts(facts)
+    short = str(log.id)[:8]
     if log.undo_state == "kept":
-        short = str(log.id)[:8]
         output.line(f"Undo it: tui-backup restore-log undo {short}")
+    if log.undo_state == "kept" and log.target is not RestoreTarget.IN_PLACE:
         output.line(f"Drop the kept old database: tui-backup restore-log finish {short} --confirm")
 
 
@@ -166,7 +167,7 @@ def _metadata_facts(output: Output, log: BackupRestoreLog) -> list[tuple[str, st
 
 
 async def undo(context: Context, arguments: Namespace) -> None:
-    """Swap back."""
+    """Swap back, or put the rows back."""
     from tui_backup.services import restores
 
     async with context.session(agent=True) as session:
@@ -175,6 +176,8 @@ async def undo(context: Context, arguments: Namespace) -> None:
             log = await restores.undo_restore(session, log.id)
     if context.output.is_json:
         context.output.data(log)
+    elif log.target is RestoreTarget.IN_PLACE:
+        context.output.line("The rows are as they were before the restore.")
     else:
         context.output.line("The old database has its name again; the restored one is kept beside it.")
 

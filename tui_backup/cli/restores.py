@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tui_backup.cli.checks import show_checks
 from tui_backup.cli.outcome import going_on, report_failure
-from tui_backup.cli.parser import Commands, add_command, add_confirm, add_job, add_tables
+from tui_backup.cli.parser import Commands, add_command, add_confirm, add_job, add_tables, folder
 from tui_backup.cli.progress import ProgressLine
 from tui_backup.cli.restore_logs import show_result
 from tui_backup.cli.text import Column, local_time
@@ -31,6 +31,8 @@ nothing is done: exit status 3.
   the same, then swapped by rename   --into-database shop_restored --swap
   chosen tables to look at           --into-schema look --table public.orders
   chosen tables back in place        --in-place --table public.orders
+  a tenant's rows (tenant backup)    --in-place | --into-schema look
+  the rows as SQL for a reviewer     --rows-as-sql FILE
 
 A swap keeps the old database: `tui-backup restore-log undo` swaps back.
 In place is one transaction: an error leaves the target as it was.
@@ -45,6 +47,9 @@ def add_commands(commands: Commands) -> None:
     where.add_argument("--into-database", metavar="NAME", help="into a new database of this name")
     where.add_argument("--into-schema", metavar="NAME", help="chosen tables into a new schema of the live database")
     where.add_argument("--in-place", action="store_true", help="replace the rows of the live tables")
+    where.add_argument(
+        "--rows-as-sql", metavar="FILE", type=folder, help="write the rows as SQL into a new file; nothing is restored"
+    )
     parser.add_argument(
         "--swap", action="store_true", help="then give it the live database's name; the old one is kept"
     )
@@ -53,6 +58,9 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show the plan; exit status 3 when it is refused")
     parser.add_argument("--wait", action="store_true", help="wait for the end; exit status 1 when it failed")
     parser.add_argument("--no-compare", action="store_true", help="do not compare the copy with the backup's content")
+    parser.add_argument(
+        "--replace-all", action="store_true", help="a tenant's rows in place: replace all, not only what differs"
+    )
     parser.add_argument("--no-safety-backup", action="store_true", help="in place: do not back the tables up first")
     parser.add_argument("--no-owner", action="store_true", help="leave owners and grants out")
     parser.add_argument("--target-source", metavar="NAME", help="restore onto this source's server instead")
@@ -72,6 +80,7 @@ def _request(arguments: Namespace, job_id: UUID) -> RestoreRequest:
         no_owner=arguments.no_owner,
         target_source=arguments.target_source,
         notes=arguments.notes,
+        replace_all=arguments.replace_all,
     )
 
 
@@ -86,8 +95,6 @@ def _target(arguments: Namespace) -> RestoreTarget:
             raise UsageError("--swap needs a database of its own.", hint="Use --into-database NAME --swap.")
         return RestoreTarget.SWAP
     if arguments.into_schema:
-        if not arguments.tables:
-            raise UsageError("--into-schema needs chosen tables.", hint="Name each with --table schema.table.")
         return RestoreTarget.SIDE_SCHEMA
     if arguments.in_place:
         return RestoreTarget.IN_PLACE
@@ -100,6 +107,8 @@ def _target(arguments: Namespace) -> RestoreTarget:
 
 async def restore(context: Context, arguments: Namespace) -> int:
     """Plan a restore and, once confirmed, queue it and wait for it."""
+    if arguments.rows_as_sql:
+        return await _write_rows(context, arguments)
     # wrong use is told before anything is opened
     _target(arguments)
     from tui_backup.services import backups, restores
@@ -126,6 +135,27 @@ async def restore(context: Context, arguments: Namespace) -> int:
         context.output.line(f"Restore {log.id} is queued.")
         context.output.line(f"Watch it: tui-backup restore-log show {short}")
     return report_failure(context, log, "The restore") if arguments.wait else 0
+
+
+async def _write_rows(context: Context, arguments: Namespace) -> int:
+    """Write the rows into a file."""
+    from tui_backup.services import backups, tenant_restores
+    from tui_backup.services.stored import check_restorable
+    from tui_backup.services.utilities import format_bytes
+
+    async with context.session() as session:
+        job = await backups.get_backup_job_by_id(session, arguments.job)
+        check_restorable(job)
+        with ProgressLine(context.output, "rows as SQL") as line:
+            written = await tenant_restores.write_rows(
+                session, job, arguments.rows_as_sql, tables=tuple(arguments.tables), on_progress=line.update
+            )
+    if context.output.is_json:
+        context.output.data({"file": str(arguments.rows_as_sql), "bytes": written})
+    else:
+        context.output.line(f"{format_bytes(written)} written to {arguments.rows_as_sql}")
+        context.output.line("Load it: psql --single-transaction --set ON_ERROR_STOP=1 --file FILE")
+    return 0
 
 
 async def _wait(context: Context, session: Session, log: BackupRestoreLog) -> BackupRestoreLog:
@@ -183,6 +213,17 @@ def _show_plan(output: Output, plan: RestorePlan) -> None:
     ]
     output.facts(facts)
     output.line()
+    if any(found.rows_same is not None for found in plan.tables):
+        _show_changes(output, plan)
+    else:
+        _show_rows(output, plan)
+    output.line()
+    show_checks(output, plan.checks)
+
+
+def _show_rows(output: Output, plan: RestorePlan) -> None:
+    from tui_backup.services.utilities import clean_text
+
     columns = [Column("Table", flexible=True), Column("Rows now", right=True), Column("Rows in the backup", right=True)]
     output.table(
         columns,
@@ -192,8 +233,28 @@ def _show_plan(output: Output, plan: RestorePlan) -> None:
         ],
         empty="The backup holds no table.",
     )
-    output.line()
-    show_checks(output, plan.checks)
+
+
+def _show_changes(output: Output, plan: RestorePlan) -> None:
+    """What becomes of the tenant's rows, table by table."""
+    from tui_backup.services.utilities import clean_text
+
+    columns = [Column("Table", flexible=True)]
+    columns += [Column(word, right=True) for word in ("Delete", "Insert", "Change", "Unchanged")]
+    output.table(
+        columns,
+        [
+            [
+                clean_text(found.name),
+                *(
+                    f"{rows or 0:,}"
+                    for rows in (found.rows_delete, found.rows_insert, found.rows_update, found.rows_same)
+                ),
+            ]
+            for found in plan.tables
+        ],
+        empty="The backup holds no table.",
+    )
 
 
 def _rows_now(rows: int | None, is_estimate: bool) -> str:

@@ -26,12 +26,16 @@ from tui_backup.errors import (
     SourceChangedError,
     SourcePermissionError,
     SqlFailedError,
+    TenantRowError,
     TlsRequiredError,
     TuiBackupError,
     ValidationError,
 )
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+# what a statement of ours fails with at a row that is not one tenant's (engine/logical/tenants/predicate.py)
+NOT_THE_TENANTS = "tui-backup: not the rows of one tenant"
 
 OLDEST_SERVER = 140000
 
@@ -178,6 +182,10 @@ def map_error(exc: BaseException, what: str) -> TuiBackupError:
     said = _server_message(exc)
     message = f"{what[:1].upper()}{what[1:]}: {said}"
     details: dict[str, Any] = {"sqlstate": sqlstate} if sqlstate else {}
+    if sqlstate == "22P02" and NOT_THE_TENANTS in said:
+        place = said.partition(NOT_THE_TENANTS)[2].strip(' "')
+        message = f"{what[:1].upper()}{what[1:]}: the row at ctid {place} belongs to another tenant, or to two."
+        return TenantRowError(message, details={**details, "ctid": place})
     if sqlstate[:2] == "08" or sqlstate in _CONNECTION_LOST or _is_lost(exc, sqlstate):
         return ConnectionFailedError(message, details=details)
     if sqlstate == "55P03":

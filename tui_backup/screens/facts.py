@@ -113,10 +113,36 @@ def why_not_undo(log: BackupRestoreLog | None) -> str:
         return "Highlight a swap in the restore log first."
     state = log.undo_state
     if state == "none":
-        return "Only a completed swap keeps the old database; this restore replaced none."
+        return "A completed swap keeps the old database, a tenant's restore its safety backup; this one kept none."
     if state != "kept":
         return f"Nothing is kept any more: {state.replace('_', ' ')}."
     return ""
+
+
+def why_not_finish(log: BackupRestoreLog | None) -> str:
+    """Why there is no old database to drop, empty when there is one."""
+    if log is not None and log.undo_state == "kept" and log.target is RestoreTarget.IN_PLACE:
+        return "No old database is kept, only a safety backup, which is deleted as any other (D)."
+    return why_not_undo(log)
+
+
+def undo_words(log: BackupRestoreLog) -> tuple[str, str, str]:
+    """Question, explanation and answer for an undo."""
+    if log.target is RestoreTarget.IN_PLACE:
+        detail = "The tenant's rows are made those of the safety backup, as another restore in place."
+        return "Undo this restore?", detail, "Put the rows back"
+    detail = (
+        f"The old database {kept_database(log) or ''} takes its place again under the live name; "
+        "its sessions end. The restored one is kept aside."
+    )
+    return "Undo this swap?", detail, "Swap back"
+
+
+def undone_words(log: BackupRestoreLog) -> str:
+    """What an undo came to."""
+    if log.target is RestoreTarget.IN_PLACE:
+        return "The rows are as they were before the restore."
+    return "Swapped back: the old database is live again."
 
 
 def backup_command(job: BackupJob) -> str:

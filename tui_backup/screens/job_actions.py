@@ -18,8 +18,11 @@ from tui_backup.screens.facts import (
     kept_database,
     logged_restore_command,
     schedule_command,
+    undo_words,
+    undone_words,
     why_not_cancel,
     why_not_delete,
+    why_not_finish,
     why_not_restore,
     why_not_undo,
 )
@@ -71,8 +74,10 @@ class JobActions(DashboardScreen[None]):
                 return "" if pane.schedule() is not None else why_not_delete(pane.job())
             case "edit" | "toggle_schedule":
                 return "" if pane.schedule() is not None else "Highlight a schedule first (tab 2)."
-            case "undo" | "finish":
+            case "undo":
                 return why_not_undo(restore)
+            case "finish":
+                return why_not_finish(restore)
             case "details" | "copy_id" | "copy_command":
                 return "" if pane.key() is not None else "Highlight a row first."
             case _:
@@ -364,22 +369,19 @@ class JobActions(DashboardScreen[None]):
     # -- restores -----------------------------------------------------------------------------------------------
 
     def action_undo(self) -> None:
-        """Ask, then swap back."""
+        """Ask, then swap back, or put the rows back."""
         log = self.pane.restore()
         if self._refused("undo") or log is None:
             return
-        detail = (
-            f"The old database {kept_database(log) or ''} takes its place again under the live name; "
-            "its sessions end. The restored one is kept aside."
-        )
-        dialog = later.ConfirmDialog("Undo this swap?", detail, yes="Swap back")
+        title, detail, yes = undo_words(log)
+        dialog = later.ConfirmDialog(title, detail, yes=yes)
         self.host.open_screen(dialog, lambda yes: self._undo(log) if yes else None)
 
     @work(group="undo", exit_on_error=False, description="undoing a swap")
     async def _undo(self, log: BackupRestoreLog) -> None:
-        self.host.toast("The agent swaps the databases back.")
+        self.host.toast("The agent undoes it.")
         self._take(await self.host.backend.undo_restore(log.id))
-        self.host.toast("Swapped back: the old database is live again.", GOOD)
+        self.host.toast(undone_words(log), GOOD)
 
     def action_finish(self) -> None:
         """Ask, then drop the kept database."""

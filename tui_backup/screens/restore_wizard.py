@@ -18,7 +18,7 @@ from tui_backup.messages import BoardChanged, Tick
 from tui_backup.model import RestorePlan, RestoreRequest
 from tui_backup.screens.base import Dialog, set_text, text
 from tui_backup.screens.confirm import ConfirmDialog
-from tui_backup.screens.facts import kept_database, why_not_cancel, why_not_restore, why_not_undo
+from tui_backup.screens.facts import undo_words, undone_words, why_not_cancel, why_not_restore, why_not_undo
 from tui_backup.screens.waiting import Waiting
 from tui_backup.screens.wizard_choice import BackupStep, TargetStep
 from tui_backup.screens.wizard_plan import ConfirmStep, PlanStep, RiskButton
@@ -233,12 +233,12 @@ class RestoreWizard(Dialog[UUID]):
         if reason := why_not_undo(log):
             self.host.toast(reason, WARN)
             return
-        detail = f"The old database {kept_database(log) or ''} becomes the live one again; sessions are ended."
-        dialog = ConfirmDialog("Undo this swap?", detail, yes="Swap back")
+        title, detail, yes = undo_words(log)
+        dialog = ConfirmDialog(title, detail, yes=yes)
         self.host.open_screen(dialog, lambda yes: self._undo(log.id) if yes else None)
 
     @work(group="undo", exit_on_error=False, description="undoing a swap")
     async def _undo(self, restore_id: UUID) -> None:
         log = await self.host.backend.undo_restore(restore_id)
         self.host.feed.take_change(Change("restore", log.id, log))
-        self.host.toast("Swapped back: the old database is live again.", GOOD)
+        self.host.toast(undone_words(log), GOOD)

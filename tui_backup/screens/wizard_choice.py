@@ -150,7 +150,13 @@ class TargetStep(Vertical):
     def _partial(self) -> bool:
         if self.target is RestoreTarget.SWAP:
             return False
-        return self.target is RestoreTarget.SIDE_SCHEMA or self.query_one("#what", PlainRadioSet).chosen == "tables"
+        needed = self.target is RestoreTarget.SIDE_SCHEMA and not self._of_tenant
+        return needed or self.query_one("#what", PlainRadioSet).chosen == "tables"
+
+    @property
+    def _of_tenant(self) -> bool:
+        """The backup holds one tenant's rows: it may be looked at whole."""
+        return self._job is not None and self._job.tenant_scope
 
     def request(self, job: BackupJob) -> RestoreRequest:
         """The answers as a request, not confirmed."""
@@ -251,7 +257,8 @@ class TargetStep(Vertical):
         if rename and named and (not field.value or field.value in suggestions):
             # A name that the user typed is kept, a suggested one follows the choice.
             field.value = self._own_names.get(target, "")
-        self.query_one("#what-field").display = target not in (RestoreTarget.SWAP, RestoreTarget.SIDE_SCHEMA)
+        whole = target is RestoreTarget.SWAP or (target is RestoreTarget.SIDE_SCHEMA and not self._of_tenant)
+        self.query_one("#what-field").display = not whole
         self.query_one("#wizard-tables").display = self._partial
         self.query_one("#safety").display = target is RestoreTarget.IN_PLACE
         self.query_one("#no-owner").display = target in (RestoreTarget.NEW_DATABASE, RestoreTarget.SWAP)

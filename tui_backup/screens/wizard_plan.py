@@ -30,6 +30,7 @@ PLAN_COLUMNS = (
     Column("table", "Table", 16, most=60),
     Column("now", "Rows now", 13, align="right", descending=True),
     Column("after", "Rows after", 12, align="right", descending=True),
+    Column("change", "Change", 20, most=40),
 )
 REPLACES = (RestoreTarget.SWAP, RestoreTarget.IN_PLACE)
 
@@ -112,9 +113,18 @@ def plan_rows(plan: RestorePlan) -> list[Row]:
             Cell(table.name),
             Cell(now, sort=table.rows_now),
             Cell(number(table.rows_in_backup), sort=table.rows_in_backup),
+            Cell(change_words(table)),
         )
         rows.append(Row(table.name, cells, rank=(-table.rows_in_backup, table.name)))
     return rows
+
+
+def change_words(table: PlanTable) -> str:
+    """What becomes of one tenant's rows in a table, empty where whole tables are replaced."""
+    if table.rows_same is None:
+        return ""
+    parts = ((table.rows_delete, "deleted"), (table.rows_insert, "inserted"), (table.rows_update, "changed"))
+    return ", ".join(f"{rows:,} {word}" for rows, word in parts if rows) or "none"
 
 
 def _interest(table: PlanTable) -> tuple[bool, int]:
@@ -201,6 +211,8 @@ class ConfirmStep(Vertical):
             about = "~" if table.rows_now_is_estimate else ""
             now = "not there" if table.rows_now is None else f"{about}{table.rows_now:,} rows now"
             parts += ["\n      ", shown(f"{table.name}  {now} -> {table.rows_in_backup:,}")]
+            if words := change_words(table):
+                parts.append(f" ({words})")
         if len(plan.tables) > 6:
             parts.append(f"\n      and {len(plan.tables) - 6} more tables (step 3 lists all)")
         parts += [("\nUNDO  ", "bold"), shown(plan.undo or "not needed: nothing is replaced")]

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 
-from tui_backup.model import BackupRestoreLog, JobStatus
+from tui_backup.model import BackupRestoreLog, JobStatus, RestoreTarget
 from tui_backup.screens.base import set_text, text
 from tui_backup.screens.facts import comparison_lines, hint_of, kept_database, notes_of
 from tui_backup.screens.formats import number, progress_words, target_words
@@ -81,7 +81,9 @@ def _completed(log: BackupRestoreLog) -> Parts:
         parts += [(shown(words), STYLES[GOOD if good else BAD] if place == 0 else ""), "\n"]
     for words in notes_of(log):
         parts += [("! ", STYLES[WARN]), shown(words), "\n"]
-    if log.undo_state == "kept":
+    if log.undo_state == "kept" and log.target is RestoreTarget.IN_PLACE:
+        parts += ["\n", "The rows that were replaced are in the safety backup. ", ("u", "bold"), " puts them back."]
+    elif log.undo_state == "kept":
         kept = kept_database(log) or "another name"
         parts += ["\n", shown(f"The old database is kept as {kept}."), " ", ("u", "bold"), " swaps back."]
     elif log.undo_state != "none":

@@ -25,6 +25,8 @@ from tui_backup.services.repositories import get_repository
 from tui_backup.services.session import Session
 from tui_backup.services.sources import get_source, passfile_of
 from tui_backup.services.stored import check_restorable, opened_backup
+from tui_backup.services.tenant_restores import TARGETS as TENANT_TARGETS
+from tui_backup.services.tenant_restores import check_tenant_request, plan_by_agent
 
 _NAME_BYTES = 63
 # over live data: an admin's decision
@@ -42,6 +44,15 @@ async def plan_restore(session: Session, request: RestoreRequest) -> RestorePlan
         TuiBackupError: the repository or the target's server cannot be read.
     """
     job, target = await _check(session, request)
+    if job.tenant_scope and request.target in TENANT_TARGETS:
+        return await plan_by_agent(
+            session,
+            job,
+            target,
+            request,
+            start=lambda wish: restore_from_backup(session, wish),
+            read=lambda restore_id: get_restore_log_by_id(session, restore_id),
+        )
     repository = await get_repository(session, job.repository_name)
 
     def plan() -> RestorePlan:
@@ -70,6 +81,8 @@ async def restore_from_backup(session: Session, request: RestoreRequest) -> Back
         "compare": request.compare,
         "safety_backup": request.safety_backup,
         "no_owner": request.no_owner,
+        **({"dry_run": True} if request.dry_run else {}),
+        **({"replace_all": True} if request.replace_all else {}),
     }
     created = await session.catalog.one(
         "insert_restore",
@@ -99,16 +112,17 @@ async def _check(session: Session, request: RestoreRequest) -> tuple[BackupJob, 
     if request.target in _DESTRUCTIVE and role is not Role.ADMIN:
         raise PermissionRefusedError("Only an admin may restore over live data.")
     target = await get_source(session, request.target_source or job.source_name or "")
-    _check_names(request)
+    check_tenant_request(job, target, request)
+    _check_names(request, needs_tables=not job.tenant_scope)
     return job, target
 
 
-def _check_names(request: RestoreRequest) -> None:
+def _check_names(request: RestoreRequest, *, needs_tables: bool) -> None:
     if request.target is RestoreTarget.NEW_DATABASE:
         _check_identifier("database", request.database)
     if request.target is RestoreTarget.SIDE_SCHEMA:
         _check_identifier("schema", request.schema)
-        if not request.tables:
+        if needs_tables and not request.tables:
             raise ValidationError("tables", "Choose the tables that shall go into the side schema.")
         if (request.schema or "").startswith("pg_"):
             raise ValidationError("schema", "Names beginning with pg_ belong to the server.")
@@ -152,11 +166,11 @@ async def cancel_restore(session: Session, restore_id: UUID | str) -> BackupRest
 
 
 async def undo_restore(session: Session, restore_id: UUID | str, *, timeout_s: float = 300) -> BackupRestoreLog:
-    """Swap back to the kept old database, and wait until the agent has.
+    """Swap back to the kept old database, or put a tenant's rows back from the safety backup; wait until it is done.
 
     Args:
         session: open.
-        restore_id: id or prefix of a completed restore by swap.
+        restore_id: id or prefix of a completed restore by swap, or of one of a tenant's rows in place.
         timeout_s: how long to wait.
 
     Raises:
@@ -165,7 +179,10 @@ async def undo_restore(session: Session, restore_id: UUID | str, *, timeout_s: f
         AgentLostError: no agent is alive to do it.
         WorkFailedError: it could not be done; the kept database is as it was.
     """
-    return await _settle(session, restore_id, "undo_requested", "undone", timeout_s)
+    log = await get_restore_log_by_id(session, restore_id)
+    # of a tenant's rows there may be many, and the waiting ends anyway when no agent is alive
+    limit = None if log.target is RestoreTarget.IN_PLACE else timeout_s
+    return await _settle(session, log.id, "undo_requested", "undone", limit)
 
 
 async def finish_restore(
@@ -186,18 +203,21 @@ async def finish_restore(
 
 
 async def _settle(
-    session: Session, restore_id: UUID | str, request: str, goal: str, timeout_s: float
+    session: Session, restore_id: UUID | str, request: str, goal: str, timeout_s: float | None
 ) -> BackupRestoreLog:
     log = await get_restore_log_by_id(session, restore_id)
     done = await session.catalog.row("request_undo", {"id": log.id, "state": request})
     if not done or not done["done"]:
-        raise JobStateError(_nothing_kept(log), hint="Only a restore by swap keeps the old database.")
+        raise JobStateError(
+            _nothing_kept(log),
+            hint="A restore by swap keeps the old database; one of a tenant's rows in place its safety backup.",
+        )
 
     async def is_settled() -> bool:
         state = (await get_restore_log_by_id(session, log.id)).undo_state
         return not state.endswith("_requested")
 
-    await wait_until(session, is_settled, timeout_s=timeout_s, what="swapping back" if goal == "undone" else "dropping")
+    await wait_until(session, is_settled, timeout_s=timeout_s, what="undoing it" if goal == "undone" else "dropping")
     after = await get_restore_log_by_id(session, log.id)
     if after.undo_state != goal:
         raise _told(after.metadata.get("undo_error") or {})
@@ -211,6 +231,8 @@ def _nothing_kept(log: BackupRestoreLog) -> str:
         "undo_requested": "It is being undone already.",
         "finish_requested": "The old database is being dropped already.",
     }
+    if log.target is RestoreTarget.IN_PLACE and log.undo_state == "kept":
+        return "The safety backup was deleted, or nothing of it needs to be dropped."
     return said.get(log.undo_state, "This restore has kept no old database.")
 
 

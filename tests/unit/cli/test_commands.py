@@ -235,6 +235,7 @@ def test_restore_without_confirm_shows_the_plan_and_refuses(answer: Answer, show
         "rows_in_backup": 1_198_020,
         "rows_now": 1_204_118,
         "rows_now_is_estimate": False,
+        **dict.fromkeys(("rows_delete", "rows_insert", "rows_update", "rows_same")),
     }
 
 

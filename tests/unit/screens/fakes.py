@@ -497,6 +497,8 @@ class FakeBackend:
             for t in self.tables
             if t.quoted_name in chosen
         ]
+        if job.tenant_scope:
+            tables = [replace(t, rows_delete=2, rows_insert=8, rows_update=0, rows_same=1000) for t in tables]
         return RestorePlan(
             job=job,
             target=request.target,

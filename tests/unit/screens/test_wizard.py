@@ -81,6 +81,30 @@ async def test_a_new_database_is_the_default_and_asks_no_name(backend: FakeBacke
         assert backend.called("restore_from_backup") == []
 
 
+async def test_the_plan_of_a_tenants_rows_tells_what_becomes_of_them(backend: FakeBackend, run: Runner) -> None:
+    good = made_id("job good")
+    backend.world.jobs[good] = replace(backend.world.jobs[good], tenant_scope=True)
+    async with run() as (app, pilot):
+        await to_plan(app, pilot, RestoreTarget.IN_PLACE)
+        assert "2 deleted, 8 inserted" in words(app)
+        await pilot.press("enter")
+        assert "(2 deleted, 8 inserted)" in words(app)
+
+
+async def test_a_tenants_rows_may_be_looked_at_whole(backend: FakeBackend, run: Runner) -> None:
+    good = made_id("job good")
+    backend.world.jobs[good] = replace(backend.world.jobs[good], tenant_scope=True)
+    async with run() as (app, pilot):
+        await pilot.press("j", "r", "enter")
+        await until(pilot, lambda: app.screen._step == 2)
+        await pilot.press("down", "down")
+        assert app.screen.query_one("#target", PlainRadioSet).chosen == str(RestoreTarget.SIDE_SCHEMA)
+        app.screen.query_one("#next").focus()
+        await pilot.press("enter")
+        await planned(app, pilot)
+        assert backend.called("plan_restore")[-1][0].tables == ()
+
+
 @pytest.mark.parametrize("target", [RestoreTarget.SWAP, RestoreTarget.IN_PLACE])
 async def test_live_data_wants_the_box_and_the_name_and_enter_never_confirms(
     backend: FakeBackend, run: Runner, target: RestoreTarget

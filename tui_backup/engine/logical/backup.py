@@ -47,6 +47,8 @@ from tui_backup.engine.logical.sequences import read_materialized_views, read_se
 from tui_backup.engine.logical.session import SourceSession
 from tui_backup.engine.logical.tables import TableSource, read_tables
 from tui_backup.engine.logical.tally import Tally
+from tui_backup.engine.logical.tenants.reading import TenantReading, TenantRequest
+from tui_backup.engine.logical.tenants.row_hash import add_hashes
 from tui_backup.engine.tools import find_tools
 from tui_backup.model import BackupSink, PendingBlob, ProgressReport, StopFlag
 
@@ -73,6 +75,7 @@ class BackupRequest:
         chunk_blocks: heap blocks a chunk; by each table's size when None.
         tools: folder of the client tools; looked for when None.
         parent: what an incremental builds on; None for a full backup.
+        tenant: back up this tenant's rows only.
     """
 
     conninfo: str = field(repr=False)
@@ -84,6 +87,7 @@ class BackupRequest:
     chunk_blocks: int | None = None
     tools: Path | None = None
     parent: Parent | None = None
+    tenant: TenantRequest | None = None
 
 
 def backup_database(
@@ -101,7 +105,10 @@ def backup_database(
         Everything that the manifest says about the content.
 
     Raises:
-        ValidationError: a chosen table is not there, or the connection string is wrong.
+        ValidationError: a chosen table is not there, the connection string is wrong, or the tenant's key fits no
+            column.
+        TenantMapError: nothing says whose the rows of a table are.
+        TenantRowError: a row belongs to two tenants, or the policies showed one that is not the tenant's.
         SourcePermissionError: something could not be read whole; nothing has been read then.
         LockTimeoutError, SourceChangedError, ConnectionFailedError: may go better another time.
         ClientToolsError, TlsRequiredError, LoginFailedError, SqlFailedError: will not.
@@ -121,6 +128,7 @@ class _ChunkTask:
     table: TableSource
     block_range: BlockRange
     check: ChunkCheck | None = None
+    tenant: TenantReading | None = None
 
     @property
     def label(self) -> str:
@@ -133,7 +141,13 @@ class _ChunkTask:
     @property
     def query(self) -> str:
         table = self.table
+        if self.tenant is not None:
+            return self.tenant.query(table, self.block_range)
         return select_rows(table.relation.key, table.data_columns, self.block_range, table.relation.condition)
+
+    @property
+    def hashes_rows(self) -> bool:
+        return self.tenant is not None
 
 
 class _Backup:
@@ -150,6 +164,7 @@ class _Backup:
         self._request, self._session, self._sink = request, session, sink
         self._progress, self._stop = progress, stop
         self._relations: list[Relation] = []
+        self._tenant = TenantReading(request.tenant) if request.tenant else None
 
     def run(self) -> manifest.Contents:
         session, request = self._session, self._request
@@ -157,6 +172,8 @@ class _Backup:
         tools = find_tools(server.major, needs_tls=session.parameters.needs_tls, bin_dir=request.tools)
         self._progress(phase="locking tables")
         selection = begin_with_locks(session, lambda: self._select(server), lock_timeout_s=request.lock_timeout_s)
+        if self._tenant is not None:
+            self._tenant.check(session, selection)
         snapshot_name, snapshot = read_snapshot(session)
         snapshot = self._marked(snapshot, server)
         self._progress(phase="reading definitions")
@@ -177,6 +194,8 @@ class _Backup:
         finally:
             dumps.end()
         missing = [*self._left_out(selection, server, excluded), *contents.left_out]
+        if self._tenant is not None:
+            missing += self._tenant.nothing_found(contents.tables)
         if snapshot.marker_missing_reason:
             reason = f"{snapshot.marker_missing_reason}: an incremental upon this backup reads everything"
             missing.append(manifest.LeftOut(what="marker of the server's history", reason=reason))
@@ -185,7 +204,9 @@ class _Backup:
     def _left_out(
         self, selection: Selection, server: manifest.Server, excluded: Sequence[Relation]
     ) -> list[manifest.LeftOut]:
-        if selection.chosen:
+        if self._tenant is not None:
+            return self._tenant.left_out(self._relations, excluded, is_standby=server.is_standby)
+        if not selection.is_whole:
             return left_out.of_chosen_tables(excluded)
         return left_out.of_whole_database(self._relations, is_standby=server.is_standby)
 
@@ -201,11 +222,11 @@ class _Backup:
         tables = read_tables(
             session, selection.tables, chunk_blocks=self._request.chunk_blocks, lc_monetary=server.lc_monetary
         )
-        objects = [] if selection.chosen else largeobjects.read_objects(session)
+        objects = [] if not selection.is_whole else largeobjects.read_objects(session)
         object_tasks = largeobjects.cut_objects(objects)
         database = read_database(session)
         sequences = read_sequences(session, selection.sequences)
-        views = [] if selection.chosen else read_materialized_views(session, self._relations)
+        views = [] if not selection.is_whole else read_materialized_views(session, self._relations)
         roles, extensions = read_roles(session), read_extensions(session)
         takeover = self._takeover(server, database, snapshot)
         chunk_tasks: list[_ChunkTask] = []
@@ -213,23 +234,26 @@ class _Backup:
         for table in tables:
             checks = _checks(takeover, table)
             groups += takeover.groups(table, checks, len(chunk_tasks)) if takeover else []
-            chunk_tasks += map(_ChunkTask, [table] * len(checks), table.ranges, checks)
+            chunk_tasks += [
+                _ChunkTask(table, block_range, check, self._tenant)
+                for block_range, check in zip(table.ranges, checks, strict=True)
+            ]
         plan = self._line_plan(server, snapshot_name, selection)
         copied = self._copy(plan, tables, [*chunk_tasks, *object_tasks], groups, dumps)
         schema, globals_ = dumps.result()
         self._progress(phase="storing")
         self._sink.flush()
         chunks = iter(copied)
+        described = [
+            table.describe([self._chunk(block_range, next(chunks)) for block_range in table.ranges]) for table in tables
+        ]
         return manifest.Contents(
             server=server,
             database=database,
             snapshot=snapshot,
             schema=self._stored(schema),
             globals=self._stored(globals_) if globals_ else None,
-            tables=[
-                table.describe([self._chunk(block_range, next(chunks)) for block_range in table.ranges])
-                for table in tables
-            ],
+            tables=described,
             sequences=sequences,
             materialized_views=views,
             large_objects=manifest.LargeObjects(
@@ -240,15 +264,20 @@ class _Backup:
             chosen_tables=list(selection.chosen),
             left_out=left_out.of_tools(schema.warnings, dumps.globals_refused),
             reuse=takeover.describe(copied[: len(chunk_tasks)]) if takeover else None,
+            tenant=self._tenant.scope(_content_hashes(described)) if self._tenant else None,
         )
 
     # -- before reading ---------------------------------------------------------------------------------------------
 
     def _select(self, server: manifest.Server) -> Selection:
         self._relations = list_relations(self._session)
+        if self._tenant is not None:
+            selection = self._tenant.select(self._session, self._relations, is_standby=server.is_standby)
+            check_readable(self._session, selection, row_security_counts=not self._tenant.by_policies)
+            return selection
         selection = select_relations(self._session, self._relations, self._request.tables, is_standby=server.is_standby)
         check_readable(self._session, selection)
-        if not selection.chosen:
+        if selection.is_whole:
             largeobjects.check_readable(self._session)
         return selection
 
@@ -272,10 +301,15 @@ class _Backup:
         if parent.contents is None:
             reason = reason or "there is no earlier backup of it"
         else:
-            reason = why_read_everything(
+            reason = self._wrong_scope(parent.contents) or why_read_everything(
                 self._session, parent.contents, server=server, database=database, snapshot=snapshot
             )
-        return Takeover(parent, reason, self._sink.reuse)
+        return Takeover(parent, reason, self._sink.reuse, self._tenant)
+
+    def _wrong_scope(self, parent: manifest.Contents) -> str | None:
+        if self._tenant is not None:
+            return self._tenant.why_not_upon(parent)
+        return "the parent holds one tenant's rows only" if parent.tenant is not None else None
 
     def _line_plan(self, server: manifest.Server, snapshot_name: str, selection: Selection) -> LinePlan:
         request, session = self._request, self._session
@@ -292,6 +326,7 @@ class _Backup:
             lock_statement=lock_statement(readable) if few else None,
             lock_timeout_s=request.lock_timeout_s,
             encoding=session.encoding,
+            last_statements=self._tenant.line_set_up if self._tenant else (),
         )
 
     @property
@@ -342,6 +377,7 @@ class _Backup:
             rows=copied.rows,
             raw_bytes=copied.raw_bytes,
             blobs=self._blobs(copied.blobs),
+            row_hash=add_hashes([copied.row_hash]) if copied.row_hash is not None else None,
         )
 
     def _object_chunk(self, task: LargeObjectTask, copied: Copied) -> manifest.Chunk:
@@ -357,6 +393,14 @@ def _checks(takeover: Takeover | None, table: TableSource) -> Sequence[ChunkChec
     if takeover is None:
         return [None] * len(table.ranges)
     return takeover.checks(table, shown(table.relation.key))
+
+
+def _content_hashes(tables: Sequence[manifest.Table]) -> dict[str, str]:
+    return {
+        shown((table.schema, table.name)): add_hashes([int(chunk.row_hash or "0", 16) for chunk in table.chunks])
+        for table in tables
+        if table.kind == TABLE
+    }
 
 
 def _without_marker(snapshot: manifest.Snapshot, reason: str) -> manifest.Snapshot:

@@ -54,13 +54,20 @@ def select_range(columns: str, table: tuple[str, str], block_range: BlockRange) 
     """
     # ONLY: the rows of inheritance children and partitions are theirs
     query = f"SELECT {columns} FROM ONLY {qualified(*table)}"
+    conditions = in_range(block_range)
+    return f"{query} WHERE {' AND '.join(conditions)}" if conditions else query
+
+
+def in_range(block_range: BlockRange, *, alias: str | None = None) -> list[str]:
+    """The conditions that a row lies in a block range; none for (0, None)."""
     first, end = block_range
     if block_range == (0, None):
-        return query
-    query += f" WHERE ctid >= '({first},0)'::pg_catalog.tid"
+        return []
+    ctid = f"{alias}.ctid" if alias else "ctid"
+    conditions = [f"{ctid} >= '({first},0)'::pg_catalog.tid"]
     if end is not None:
-        query += f" AND ctid < '({end},0)'::pg_catalog.tid"
-    return query
+        conditions.append(f"{ctid} < '({end},0)'::pg_catalog.tid")
+    return conditions
 
 
 def select_rows(

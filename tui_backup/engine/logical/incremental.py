@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from tui_backup import manifest
@@ -69,7 +70,8 @@ class ChunkCheck:
     @property
     def stored(self) -> Copied:
         """The parent's chunk."""
-        return Copied(self.chunk.rows, self.chunk.raw_bytes, self.blobs, reused=True)
+        row_hash = int(self.chunk.row_hash, 16) if self.chunk.row_hash is not None else None
+        return Copied(self.chunk.rows, self.chunk.raw_bytes, self.blobs, reused=True, row_hash=row_hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +182,31 @@ def match_chunks(then: manifest.Table, table: TableSource) -> dict[BlockRange, m
     return found
 
 
-def check_query(table: TableSource, block_range: BlockRange, parent_xmin: int) -> str:
+def check_query(table: TableSource, block_range: BlockRange, parent_xmin: int, condition: str | None = None) -> str:
     """Count the rows of a block range; 1 when the transaction of one may not have been over at the parent's snapshot.
 
     Both ages are measured from the same next transaction id: age() keeps to one within a transaction. The youngest row
-    tells for all: this costs the server a tenth less than counting the younger ones.
+    tells for all: this costs the server a tenth less than counting the younger ones. ``condition`` is that of a
+    tenant's rows, which are all that is counted then.
     """
     old = parent_xmin % 2**32
     columns = f"count(*), coalesce(min(age(xmin)) <= age('{old}'::xid), false)::int"
-    return select_range(columns, table.relation.key, block_range)
+    query = select_range(columns, table.relation.key, block_range)
+    if condition is None:
+        return query
+    return f"{query}{' WHERE ' if block_range == (0, None) else ' AND '}{condition}"
+
+
+class TenantRows(Protocol):
+    """What a backup of one tenant's rows says of its tables."""
+
+    def why_read_whole(self, parent: manifest.Contents, table: TableSource) -> str | None:
+        """Why a table's chunks cannot be compared with the parent's."""
+        ...
+
+    def check_condition(self, table: TableSource) -> str:
+        """The condition of the tenant's rows, for the check of a chunk."""
+        ...
 
 
 class Takeover:
@@ -198,10 +216,17 @@ class Takeover:
         parent: what to build on.
         reason: why everything is read, None when the parent fits.
         reuse: gives a frame that the repository holds, None for one that is missing or not trusted.
+        tenant: of a backup of one tenant's rows.
     """
 
-    def __init__(self, parent: Parent, reason: str | None, reuse: Callable[[str], PendingBlob | None]) -> None:
-        self._parent, self._reason, self._reuse = parent, reason, reuse
+    def __init__(
+        self,
+        parent: Parent,
+        reason: str | None,
+        reuse: Callable[[str], PendingBlob | None],
+        tenant: TenantRows | None = None,
+    ) -> None:
+        self._parent, self._reason, self._reuse, self._tenant = parent, reason, reuse, tenant
         self._before: Mapping[int, manifest.Table] = {}
         self._xmin = 0
         if reason is None and parent.contents is not None:
@@ -215,6 +240,8 @@ class Takeover:
             return [None] * len(table.ranges)
         then = self._before.get(table.relation.oid)
         why = why_read_whole(then, table)
+        if why is None and self._tenant is not None and self._parent.contents is not None:
+            why = self._tenant.why_read_whole(self._parent.contents, table)
         if then is None or why is not None:
             self._read_whole[label] = why or "not in the parent"
             return [None] * len(table.ranges)
@@ -229,7 +256,11 @@ class Takeover:
         if len(there) != len(blobs):
             # lost, cut off, or found damaged: read it again
             return None
-        return ChunkCheck(chunk, there, block_range, check_query(table, block_range, self._xmin))
+        return ChunkCheck(chunk, there, block_range, self._query(table, block_range))
+
+    def _query(self, table: TableSource, block_range: BlockRange) -> str:
+        condition = self._tenant.check_condition(table) if self._tenant is not None else None
+        return check_query(table, block_range, self._xmin, condition)
 
     def groups(self, table: TableSource, checks: Sequence[ChunkCheck | None], first_task: int) -> list[GroupCheck]:
         """Neighbouring chunks of a table that can be asked for together.
@@ -253,7 +284,7 @@ class Takeover:
             tasks=[number for number, _ in run],
             table=shown(table.relation.key),
             rows=sum(check.chunk.rows for _, check in run),
-            query=check_query(table, block_range, self._xmin),
+            query=self._query(table, block_range),
         )
 
     def describe(self, copied: Sequence[Copied]) -> manifest.Reuse:

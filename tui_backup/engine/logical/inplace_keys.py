@@ -156,7 +156,7 @@ def check_keys(conn: Connection, keys: Sequence[ForeignKey]) -> None:
     for key in keys:
         if not key.validated:
             continue
-        row = conn.execute(_orphans(key)).fetchone()
+        row = conn.execute(orphans(key)).fetchone()
         if row and row[0]:
             broken[key.label] = int(row[0])
     if broken:
@@ -168,22 +168,43 @@ def check_keys(conn: Connection, keys: Sequence[ForeignKey]) -> None:
         )
 
 
-def _orphans(key: ForeignKey) -> sql.Composed:
-    """Count the child's rows that have no parent, as the server's own check would."""
+def matches(key: ForeignKey, parent: str, child: str) -> sql.Composed:
+    """Alias ``child``'s row refers to alias ``parent``'s row; a period (18 and newer) is not looked at."""
     pairs = list(zip(key.parent_columns, key.child_columns, key.operators, strict=True))
-    compared = pairs[:-1] if key.period else pairs
-    child = _from(key.child_schema, key.child_name, key.child_partitioned)
-    parent = _from(key.parent_schema, key.parent_name, key.parent_partitioned)
-    match = sql.SQL(" AND ").join(
-        sql.SQL("p.{} OPERATOR({}.{}) c.{}").format(
-            # an operator's name cannot be quoted; the server gave it
+    return sql.SQL(
+        " AND "
+    ).join(
+        sql.SQL("{}.{} OPERATOR({}.{}) {}.{}").format(
+            sql.Identifier(parent),
             sql.Identifier(theirs),
+            # an operator's name cannot be quoted; the server gave it
             sql.Identifier(operator[0]),
             sql.SQL(operator[1]),  # pyright: ignore[reportArgumentType]
+            sql.Identifier(child),
             sql.Identifier(ours),
         )
-        for theirs, ours, operator in compared
+        for theirs, ours, operator in (pairs[:-1] if key.period else pairs)
     )
+
+
+def child_rows(key: ForeignKey) -> sql.Composed:
+    """The referring table, as FROM needs it."""
+    return _from(key.child_schema, key.child_name, key.child_partitioned)
+
+
+def parent_rows(key: ForeignKey) -> sql.Composed:
+    """The referenced table, as FROM needs it."""
+    return _from(key.parent_schema, key.parent_name, key.parent_partitioned)
+
+
+def orphans(key: ForeignKey, condition: sql.Composable | None = None) -> sql.Composed:
+    """Count the child's rows that have no parent, as the server's own check would.
+
+    Args:
+        key: the foreign key.
+        condition: only of rows of the alias ``c`` for which it is true.
+    """
+    child, parent, match = child_rows(key), parent_rows(key), matches(key, "p", "c")
     join = sql.SQL(" OR " if key.match_full else " AND ")
     present = join.join(sql.SQL("c.{} IS NOT NULL").format(sql.Identifier(name)) for name in key.child_columns)
     if key.period:
@@ -192,7 +213,8 @@ def _orphans(key: ForeignKey) -> sql.Composed:
         ).format(sql.Identifier(key.parent_columns[-1]), parent, match, sql.Identifier(key.child_columns[-1]))
     else:
         found = sql.SQL("EXISTS (SELECT FROM {} p WHERE {})").format(parent, match)
-    return sql.SQL("SELECT pg_catalog.count(*) FROM {} c WHERE ({}) AND NOT {}").format(child, present, found)
+    statement = sql.SQL("SELECT pg_catalog.count(*) FROM {} c WHERE ({}) AND NOT {}").format(child, present, found)
+    return statement if condition is None else sql.SQL("{} AND ({})").format(statement, condition)
 
 
 def _from(schema: str, name: str, partitioned: bool) -> sql.Composed:

@@ -102,7 +102,7 @@ def fit_tables(conn: Connection, contents: Contents, tables: Sequence[Table]) ->
     """
     fit = Fit()
     live = live_tables(conn, [(table.schema, table.name) for table in contents.tables])
-    for place, group in _targets(tables).items():
+    for place, group in rows_by_root(tables).items():
         found = live.get(place)
         label = shown(place)
         if found is None:
@@ -118,8 +118,8 @@ def fit_tables(conn: Connection, contents: Contents, tables: Sequence[Table]) ->
     return fit
 
 
-def _targets(tables: Sequence[Table]) -> dict[tuple[str, str], list[Table]]:
-    """The tables by the one that their rows go through."""
+def rows_by_root(tables: Sequence[Table]) -> dict[tuple[str, str], list[Table]]:
+    """The tables that have rows, by the one that their rows go through: a partition's is its topmost parent."""
     roots = {(table.schema, table.name): table for table in tables if table.kind == "p"}
     targets: dict[tuple[str, str], list[Table]] = {}
     for table in tables:

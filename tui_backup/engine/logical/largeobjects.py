@@ -90,6 +90,10 @@ class LargeObjectTask:
         return None
 
     @property
+    def hashes_rows(self) -> bool:
+        return False
+
+    @property
     def label(self) -> str:
         return "large objects"
 

@@ -31,12 +31,18 @@ def of_whole_database(relations: Iterable[Relation], *, is_standby: bool) -> lis
 def of_chosen_tables(excluded: Sequence[Relation]) -> list[manifest.LeftOut]:
     """What a backup of chosen tables leaves out besides other tables' rows."""
     reason = "only chosen tables are backed up"
-    found = [manifest.LeftOut(what="large objects and materialised views' contents", reason=reason)]
-    found += [
+    return [
+        manifest.LeftOut(what="large objects and materialised views' contents", reason=reason),
+        *of_unreadable(excluded),
+    ]
+
+
+def of_unreadable(excluded: Iterable[Relation]) -> list[manifest.LeftOut]:
+    """Tables whose very definition cannot be read."""
+    return [
         manifest.LeftOut(what=f"definition of table {shown(rel.key)}", reason="the login may not read it")
         for rel in excluded
     ]
-    return found
 
 
 def of_tools(warnings: Sequence[str], globals_refused: str | None) -> list[manifest.LeftOut]:

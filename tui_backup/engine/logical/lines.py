@@ -54,6 +54,7 @@ class LinePlan:
         lock_statement: locks that the line takes at once, so that DDL queued later cannot come between; or None.
         lock_timeout_s: limit for a lock, here and in each COPY.
         encoding: of the streams: the database's own.
+        last_statements: what a line runs after its locks.
     """
 
     conninfo: str = field(repr=False)
@@ -66,6 +67,7 @@ class LinePlan:
     lock_statement: str | None
     lock_timeout_s: float
     encoding: str
+    last_statements: tuple[str, ...] = ()
 
     @property
     def set_up(self) -> list[str]:
@@ -77,7 +79,7 @@ class LinePlan:
             BEGIN_SQL,
             f"SET TRANSACTION SNAPSHOT {literal(self.snapshot)}",
         ]
-        return [*statements, self.lock_statement] if self.lock_statement else statements
+        return [*statements, *([self.lock_statement] if self.lock_statement else []), *self.last_statements]
 
 
 class Line(Protocol):

@@ -204,12 +204,14 @@ def copy_chunks(
     progress: ProgressReport,
     stop: StopFlag,
     into: tuple[str, str] | None = None,
+    columns: Sequence[str] | None = None,
     freeze: bool = False,
 ) -> int:
     """Stream chunks into a table by one COPY.
 
     Args:
         into: another table than the backup's (by default the partition root where one is needed).
+        columns: that table's columns where they are called otherwise, in the order of the backup's.
 
     Returns:
         Rows loaded.
@@ -218,7 +220,8 @@ def copy_chunks(
         DamagedError: the server took another number of rows than the manifest says.
     """
     schema, name = into or table.load_via or (table.schema, table.name)
-    statement = copy_statement(schema, name, table.data_columns, encoding=encoding, freeze=freeze)
+    names = table.data_columns if columns is None else columns
+    statement = copy_statement(schema, name, names, encoding=encoding, freeze=freeze)
     with conn.cursor() as cursor:
         with cursor.copy(statement) as copy:
             for chunk in chunks:

@@ -14,6 +14,7 @@ import psycopg
 
 from tui_backup.engine.connection import map_error
 from tui_backup.engine.logical.lines import ASYNCPG_ERRORS, Line, LinePlan, open_line
+from tui_backup.engine.logical.tenants.row_hash import RowHash
 from tui_backup.errors import ConnectionFailedError, SourceChangedError
 from tui_backup.model import BackupSink, BlobWriter, PendingBlob, ProgressReport, StopFlag
 
@@ -49,6 +50,11 @@ class CopyTask(Protocol):
     @property
     def check(self) -> StreamCheck | None:
         """What tells that the stream is stored already; None when it must be read."""
+        ...
+
+    @property
+    def hashes_rows(self) -> bool:
+        """Whether a hash over the rows is wanted."""
         ...
 
 
@@ -95,12 +101,18 @@ class StreamGroup(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One stored stream. ``reused``: it was not read, an earlier backup stored it."""
+    """One stored stream.
+
+    Args:
+        reused: it was not read, an earlier backup stored it.
+        row_hash: of its rows, where it was wanted.
+    """
 
     rows: int
     raw_bytes: int
     blobs: Sequence[PendingBlob]
     reused: bool = False
+    row_hash: int | None = None
 
 
 class _StoppedError(Exception):
@@ -183,6 +195,7 @@ class _Unfinished:
     blob: BlobWriter
     rows: int
     raw_bytes: int
+    row_hash: int | None
 
 
 class _Worker(threading.Thread):
@@ -242,6 +255,7 @@ class _Worker(threading.Thread):
         task = self._shared.tasks[index]
         shared = self._shared
         raw_bytes = 0
+        row_hash = RowHash() if task.hashes_rows else None
 
         def take(block: bytes | bytearray | memoryview) -> None:
             nonlocal raw_bytes
@@ -250,6 +264,8 @@ class _Worker(threading.Thread):
             self.reads_since = None
             self._finish()
             blob.write(block)
+            if row_hash is not None:
+                row_hash.update(block)
             raw_bytes += len(block)
             shared.progress(bytes_=len(block))
             self.reads_since = time.monotonic()
@@ -269,12 +285,13 @@ class _Worker(threading.Thread):
             raise
         finally:
             self.reads_since = None
-        self._unfinished = _Unfinished(index, blob, rows, raw_bytes)
+        self._unfinished = _Unfinished(index, blob, rows, raw_bytes, row_hash.value if row_hash else None)
 
     def _finish(self) -> None:
         """Close the stream before this one: its end is compressed while the server works on this one already."""
         if (stream := self._unfinished) is not None:
-            copied = Copied(stream.rows, stream.raw_bytes, stream.blob.close())
+            blobs = stream.blob.close()
+            copied = Copied(stream.rows, stream.raw_bytes, blobs, row_hash=stream.row_hash)
             self._unfinished = None
             self._shared.finish(stream.index, copied)
 

@@ -115,12 +115,14 @@ class Selection:
         sequences: to be read.
         chosen: what the user asked for, empty for the whole database.
         others: tables that are not in the backup though pg_dump meets them.
+        is_whole: all that the database holds is wanted, not only some tables or one tenant's rows.
     """
 
     tables: Sequence[Relation]
     sequences: Sequence[Relation]
     chosen: Sequence[QualifiedName]
     others: Sequence[Relation]
+    is_whole: bool = True
 
 
 _OWNED_SQL = """
@@ -163,6 +165,7 @@ def select_relations(
         sequences=[rel for rel in sequences if rel.oid in owned],
         chosen=chosen,
         others=[rel for rel in tables if rel.oid not in wanted],
+        is_whole=False,
     )
 
 
@@ -186,8 +189,13 @@ def _with_family(tables: Sequence[Relation], chosen: set[QualifiedName]) -> set[
     return found
 
 
-def check_readable(session: SourceSession, selection: Selection) -> None:
+def check_readable(session: SourceSession, selection: Selection, *, row_security_counts: bool = True) -> None:
     """Refuse before anything is read what could not be read whole.
+
+    Args:
+        session: of the backup.
+        selection: what it is about to read.
+        row_security_counts: row security that hides rows is a problem, not the point.
 
     Raises:
         SourcePermissionError: missing grants, or row security that would hide rows; the details list tables and
@@ -200,7 +208,12 @@ def check_readable(session: SourceSession, selection: Selection) -> None:
     user = session.parameters.user
     problems = _Problems(user)
     for oid, has_schema, has_relation, is_filtered in rows:
-        problems.add(by_oid[oid], has_schema=has_schema, has_relation=has_relation, is_filtered=is_filtered)
+        problems.add(
+            by_oid[oid],
+            has_schema=has_schema,
+            has_relation=has_relation,
+            is_filtered=is_filtered and row_security_counts,
+        )
     if problems.tables:
         raise problems.error(session.parameters.dbname)
     if session.encoding == SQL_ASCII:
