@@ -92,7 +92,7 @@ def _rules(
     changed: dict[QualifiedName, TableRule],
     names: Iterable[QualifiedName],
 ) -> dict[str, TableRule]:
-    """What is said afterwards, by the tables' names as they are shown; a table that is gone keeps what it was called."""
+    """What is said afterwards, by the tables' names as they are shown; one that is gone keeps what it was called."""
     known = list(names)
     said = {_name(text, known): rule for text, rule in before.tables.items()}
     for text in changes.unset:
