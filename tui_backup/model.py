@@ -100,6 +100,7 @@ class Source:
     updated_at: datetime | None = None
     updated_by: UUID | None = None
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    tenant_map: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,7 @@ class BackupSchedule:
     source_name: str | None = None
     repository_name: str | None = None
     chosen_tables: Sequence[str] = ()
+    tenant_scope: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,10 @@ class BackupRestoreLog:
 
 @dataclass(frozen=True, slots=True)
 class BackupJobInsert:
-    """What a user fills in for a new backup. ``tables`` empty means the whole database."""
+    """What a user fills in for a new backup. ``tables`` empty means the whole database.
+
+    ``tenant_scope``: only the rows of the caller's own tenant, by the source's tenant map.
+    """
 
     source: str
     job_type: JobType = JobType.FULL
@@ -251,11 +256,12 @@ class BackupJobInsert:
     tables: Sequence[str] = ()
     repository: str | None = None
     tags: Sequence[str] = ()
+    tenant_scope: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BackupScheduleInsert:
-    """What a user fills in for a new schedule."""
+    """What a user fills in for a new schedule; ``tenant_scope`` as in BackupJobInsert."""
 
     schedule_name: str
     source: str
@@ -271,6 +277,7 @@ class BackupScheduleInsert:
     notify_on_failure: bool = True
     notification_emails: Sequence[str] = ()
     tables: Sequence[str] = ()
+    tenant_scope: bool = False
 
 
 @dataclass(frozen=True, slots=True)

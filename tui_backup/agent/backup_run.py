@@ -11,12 +11,14 @@ from typing import Any
 from uuid import UUID
 
 from tui_backup import __version__
-from tui_backup.agent.parents import choose_parent, find_candidates
+from tui_backup.agent.parents import choose_parent, find_candidates, find_earlier
 from tui_backup.agent.places import open_repository, password_file
 from tui_backup.agent.records import failure_columns, patiently
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.agent.stored_objects import note_stored
+from tui_backup.agent.tenant_scope import earlier_tables, name_source, read_request, told_of_tenant
 from tui_backup.engine.logical.backup import BackupRequest, backup_database
+from tui_backup.engine.logical.tenants.reading import TenantRequest
 from tui_backup.errors import AgentLostError, ObjectMissingError, TuiBackupError
 from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest, Reuse
 from tui_backup.repository.holds import release_holds
@@ -68,10 +70,14 @@ async def run_backup(run: Run) -> Mapping[str, Any]:
     repository = await run.records.row("repositories", job["repository_id"])
     if source is None or repository is None:
         raise ObjectMissingError("The job's source or repository is gone.", hint="Add it again and start a new backup.")
+    tenant = await read_request(run, source)
     candidates = await find_candidates(run.records, run.claim)
+    earlier = await find_earlier(run.records, run.claim)
     store = await run.in_thread(lambda: open_repository(repository))
     try:
-        read = await run.in_thread(lambda: _back_up(run, store, source, candidates))
+        read = await run.in_thread(
+            lambda: _back_up(run, store, source, candidates, earlier_tables(store, tenant, earlier))
+        )
     finally:
         await run.in_thread(store.close)
     # before the row says completed: a run that dies between the two is adopted, and enters the same once more
@@ -79,7 +85,9 @@ async def run_backup(run: Run) -> Mapping[str, Any]:
     return _columns(job, store, read)
 
 
-def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequence[UUID]) -> _Read:
+def _back_up(
+    run: Run, store: Store, source: Mapping[str, Any], candidates: Sequence[UUID], whose: TenantRequest | None
+) -> _Read:
     job = run.claim.row
     agent = run.config.settings.agent
     tenant: UUID = job["tenant_id"]
@@ -90,15 +98,18 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequ
         log.info("%s: adopting the backup that an earlier attempt finished", job["id"])
         return _Read(finished.contents, objects_of(store, finished), 0, 0, 0)
     bin_dir = run.config.settings.tools.bin_dir
-    with backup_run(
-        store,
-        tenant,
-        job["id"],
-        source["source_name"],
-        parents=candidates,
-        stop=run.stop,
-        level=agent.compression_level,
-    ) as writing:
+    with (
+        name_source(source["source_name"]),
+        backup_run(
+            store,
+            tenant,
+            job["id"],
+            source["source_name"],
+            parents=candidates,
+            stop=run.stop,
+            level=agent.compression_level,
+        ) as writing,
+    ):
         contents = backup_database(
             BackupRequest(
                 conninfo=source["conninfo"],
@@ -109,6 +120,7 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequ
                 application_name=run.claim.application_name,
                 tools=Path(bin_dir) if bin_dir else None,
                 parent=choose_parent(job, candidates, writing.parents),
+                tenant=whose,
             ),
             writing.sink,
             progress=run.counter,
@@ -164,6 +176,8 @@ def _columns(job: Mapping[str, Any], store: Store, read: _Read) -> dict[str, Any
     }
     if contents.reuse is not None:
         metadata |= _reuse(contents.reuse)
+    if contents.tenant is not None:
+        metadata |= told_of_tenant(contents.tenant)
     return {
         "parent_job_id": contents.reuse.parent_job_id if contents.reuse else None,
         "backup_size": contents.raw_bytes,

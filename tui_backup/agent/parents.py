@@ -1,4 +1,7 @@
-"""Which backup an incremental builds on: the newest good one of the same source, scope and repository."""
+"""Which backup an incremental builds on: the newest good one of the same source, scope and repository.
+
+Scope is the whole database, a set of chosen tables, or one tenant's rows: none builds on another.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,17 @@ _CANDIDATES = """
 SELECT j.id FROM tui_backup.backup_jobs j
  WHERE j.source_id = %(source)s AND j.repository_id = %(repository)s AND j.tenant_id = %(tenant)s
    AND j.status = 'completed' AND j.deleted_at IS NULL AND j.job_type IN ('full', 'incremental')
+   AND j.tenant_scope = %(tenant_scope)s
    AND j.chosen_tables @> %(tables)s::text[] AND j.chosen_tables <@ %(tables)s::text[] AND j.id <> %(id)s
  ORDER BY j.started_at DESC, j.id LIMIT 3
+"""
+
+
+_EARLIER = """
+SELECT j.id FROM tui_backup.backup_jobs j
+ WHERE j.source_id = %(source)s AND j.repository_id = %(repository)s AND j.tenant_id = %(tenant)s AND j.tenant_scope
+   AND j.status = 'completed' AND j.deleted_at IS NULL AND j.id <> %(id)s
+ ORDER BY j.started_at DESC, j.id LIMIT 1
 """
 
 
@@ -34,6 +46,7 @@ async def find_candidates(records: Records, claim: Claim) -> list[UUID]:
             "repository": job["repository_id"],
             "tenant": job["tenant_id"],
             "tables": list(job["chosen_tables"]),
+            "tenant_scope": job["tenant_scope"],
         },
     )
     found = [row["id"] for row in rows]
@@ -54,3 +67,20 @@ def choose_parent(
     if candidates:
         return Parent(reason=f"the manifest of backup {candidates[0]} cannot be read")
     return Parent(reason="there is no earlier backup of this source and scope in this repository")
+
+
+async def find_earlier(records: Records, claim: Claim) -> UUID | None:
+    """The newest earlier backup of the same tenant's rows, of whatever type: what changed since then is said."""
+    job = claim.row
+    if not job["tenant_scope"]:
+        return None
+    rows = await records.query(
+        _EARLIER,
+        {
+            "id": job["id"],
+            "source": job["source_id"],
+            "repository": job["repository_id"],
+            "tenant": job["tenant_id"],
+        },
+    )
+    return rows[0]["id"] if rows else None

@@ -36,9 +36,9 @@ SELECT s.*, now() AS catalog_now,
 
 _INSERT = """
 INSERT INTO tui_backup.backup_jobs (job_type, tenant_id, source_id, repository_id, schedule_id, scheduled_for,
-                                    chosen_tables, metadata, backup_name, created_by)
+                                    chosen_tables, tenant_scope, metadata, backup_name, created_by)
 VALUES (%(job_type)s, %(tenant_id)s, %(source_id)s, %(repository_id)s, %(schedule_id)s, %(scheduled_for)s,
-        %(chosen_tables)s, %(metadata)s, %(backup_name)s, %(created_by)s)
+        %(chosen_tables)s, %(tenant_scope)s, %(metadata)s, %(backup_name)s, %(created_by)s)
 ON CONFLICT (schedule_id, scheduled_for) WHERE schedule_id IS NOT NULL AND scheduled_for IS NOT NULL DO NOTHING
 """
 
@@ -126,6 +126,7 @@ async def _insert_job(
             "schedule_id": row["id"],
             "scheduled_for": due,
             "chosen_tables": row["chosen_tables"],
+            "tenant_scope": row["tenant_scope"],
             "metadata": Jsonb(metadata),
             "backup_name": row["schedule_name"],
             "created_by": row["created_by"],

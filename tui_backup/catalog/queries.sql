@@ -76,8 +76,9 @@ SELECT * FROM tui_backup.repositories
 
 -- name: insert_job
 INSERT INTO tui_backup.backup_jobs
-       (job_type, backup_name, description, tags, source_id, repository_id, chosen_tables)
-VALUES (%(job_type)s, %(backup_name)s, %(description)s, %(tags)s, %(source_id)s, %(repository_id)s, %(tables)s)
+       (job_type, backup_name, description, tags, source_id, repository_id, chosen_tables, tenant_scope)
+VALUES (%(job_type)s, %(backup_name)s, %(description)s, %(tags)s, %(source_id)s, %(repository_id)s, %(tables)s,
+        %(tenant_scope)s)
 RETURNING id
 
 -- name: insert_restore
@@ -100,10 +101,11 @@ SELECT id FROM tui_backup.backup_verifications
 INSERT INTO tui_backup.backup_schedules
        (schedule_name, description, job_type, cron_expression, timezone, is_enabled, next_run_at, retention_days,
         max_backups_count, notify_on_success, notify_on_failure, notification_emails, source_id, repository_id,
-        chosen_tables)
+        chosen_tables, tenant_scope)
 VALUES (%(schedule_name)s, %(description)s, %(job_type)s, %(cron_expression)s, %(timezone)s, %(is_enabled)s,
         %(next_run_at)s, %(retention_days)s, %(max_backups_count)s, %(notify_on_success)s, %(notify_on_failure)s,
-        %(notification_emails)s, %(source_id)s, %(repository_id)s, %(tables)s)
+        %(notification_emails)s, %(source_id)s, %(repository_id)s, %(tables)s,
+        %(tenant_scope)s)
 RETURNING id
 
 -- name: update_schedule
@@ -113,14 +115,19 @@ UPDATE tui_backup.backup_schedules
        next_run_at = %(next_run_at)s, retention_days = %(retention_days)s,
        max_backups_count = %(max_backups_count)s, notify_on_success = %(notify_on_success)s,
        notify_on_failure = %(notify_on_failure)s, notification_emails = %(notification_emails)s,
-       source_id = %(source_id)s, repository_id = %(repository_id)s, chosen_tables = %(tables)s
+       source_id = %(source_id)s, repository_id = %(repository_id)s, chosen_tables = %(tables)s,
+       tenant_scope = %(tenant_scope)s
  WHERE id = %(id)s
 RETURNING id
 
 -- name: insert_source
-INSERT INTO tui_backup.sources (source_name, conninfo, rpo_seconds)
-VALUES (%(source_name)s, %(conninfo)s, %(rpo_seconds)s)
+INSERT INTO tui_backup.sources (source_name, conninfo, rpo_seconds, tenant_map)
+VALUES (%(source_name)s, %(conninfo)s, %(rpo_seconds)s, %(tenant_map)s)
 RETURNING *
+
+-- name: set_tenant_map
+-- what another one has changed meanwhile is not overwritten
+UPDATE tui_backup.sources SET tenant_map = %(new)s WHERE id = %(id)s AND tenant_map = %(old)s RETURNING *
 
 -- name: delete_source
 DELETE FROM tui_backup.sources WHERE id = %(id)s RETURNING id
@@ -181,6 +188,7 @@ SELECT a.id, a.host, a.pid, a.version, a.started_at, a.heartbeat_at,
 SELECT * FROM tui_backup.get_backup_statistics(tui_backup.current_tenant())
 
 -- name: safety
+-- one tenant's rows are no backup of the database
 SELECT s.source_name, s.rpo_seconds, good.completed_at AS last_good_at, now() AS checked_at,
        extract(epoch FROM now() - good.completed_at)::bigint AS age_seconds
   FROM tui_backup.sources s
@@ -188,7 +196,7 @@ SELECT s.source_name, s.rpo_seconds, good.completed_at AS last_good_at, now() AS
        SELECT j.completed_at
          FROM tui_backup.backup_jobs j
         WHERE j.source_id = s.id AND j.status = 'completed' AND j.deleted_at IS NULL
-          AND j.chosen_tables = '{}'
+          AND j.chosen_tables = '{}' AND NOT j.tenant_scope
           AND NOT EXISTS (
               SELECT FROM tui_backup.backup_verifications v
                WHERE v.backup_job_id = j.id AND v.status = 'failed' AND v.problems <> '[]'
@@ -223,15 +231,16 @@ WITH stored AS (
            SELECT FROM tui_backup.backup_verifications w
             WHERE w.backup_job_id = v.backup_job_id AND w.status = 'completed' AND w.completed_at > v.completed_at)
 ), good AS NOT MATERIALIZED (
-    SELECT j.source_id, j.backup_size, j.chosen_tables, j.completed_at
+    SELECT j.source_id, j.backup_size, j.chosen_tables, j.tenant_scope, j.completed_at
       FROM tui_backup.backup_jobs j
      WHERE j.status = 'completed' AND j.deleted_at IS NULL AND NOT EXISTS (SELECT FROM damaged d WHERE d.id = j.id)
 ), added AS (
     SELECT source_id, count(*) AS backups, sum(backup_size)::bigint AS bytes FROM good GROUP BY source_id
 )
 SELECT s.source_name, coalesce(added.backups, 0) AS good_backups,
-       -- one of chosen tables only where there is no other
-       coalesce((SELECT g.backup_size FROM good g WHERE g.source_id = s.id AND g.chosen_tables = '{}'
+       -- one of chosen tables or of a tenant's rows only where there is no other
+       coalesce((SELECT g.backup_size FROM good g
+                  WHERE g.source_id = s.id AND g.chosen_tables = '{}' AND NOT g.tenant_scope
                   ORDER BY g.completed_at DESC LIMIT 1),
                 (SELECT g.backup_size FROM good g WHERE g.source_id = s.id
                   ORDER BY g.completed_at DESC LIMIT 1)) AS newest_bytes,
@@ -255,6 +264,7 @@ SELECT * FROM tui_backup.correct_stored_objects(
 SELECT backup_size, compressed_size_bytes, duration_seconds, tables_count
   FROM tui_backup.backup_jobs
  WHERE source_id = %(source_id)s AND status = 'completed' AND deleted_at IS NULL AND chosen_tables = '{}'
+   AND tenant_scope = %(tenant_scope)s
  ORDER BY completed_at DESC LIMIT 1
 
 -- name: subjects_changed

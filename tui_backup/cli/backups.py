@@ -85,6 +85,7 @@ async def _wait(context: Context, session: Session, job: BackupJob) -> BackupJob
 
 def _show_completed(context: Context, job: BackupJob) -> None:
     from tui_backup.services.incrementals import reuse_lines
+    from tui_backup.services.tenant_words import tenant_lines
     from tui_backup.services.utilities import clean_text, format_bytes, format_duration
 
     output = context.output
@@ -93,7 +94,7 @@ def _show_completed(context: Context, job: BackupJob) -> None:
         f"{job.tables_count or 0} tables, {job.rows_count or 0:,} rows, {format_bytes(job.backup_size)}"
         f" ({format_bytes(job.compressed_size_bytes)} stored) in {format_duration(job.duration_seconds)}"
     )
-    for line in reuse_lines(job):
+    for line in (*reuse_lines(job), *tenant_lines(job)):
         output.line(line)
     short = str(job.id)[:8]
     output.line(f"Prove it: tui-backup verify {short} --files")

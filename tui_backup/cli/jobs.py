@@ -65,7 +65,13 @@ async def list_jobs(context: Context, arguments: Namespace) -> None:
         context.output.data(jobs)
         return
     finished, times = time_column("Finished", [job.completed_at for job in jobs])
-    columns = [Column("Id"), Column("Status"), Column("Source", flexible=True), Column("Type", hide=2)]
+    columns = [
+        Column("Id"),
+        Column("Status"),
+        Column("Source", flexible=True),
+        Column("Type", hide=2),
+        Column("Scope", hide=2),
+    ]
     columns += [Column("Name", flexible=True, hide=3), finished, Column("Size", right=True)]
     columns += [Column("Took", right=True, hide=1), Column("Proof")]
     is_filtered = any((arguments.status, arguments.source, arguments.text))
@@ -84,6 +90,7 @@ def _row(output: Output, job: BackupJob, finished: str) -> list[str | Cell]:
         _status(output, job),
         clean_text(job.source_name or "-"),
         job.job_type.value,
+        "tenant" if job.tenant_scope else ("tables" if job.chosen_tables else "all"),
         clean_text(job.backup_name or ""),
         finished,
         format_bytes(job.backup_size),
@@ -134,6 +141,7 @@ async def show_job(context: Context, arguments: Namespace) -> None:
 
 def _facts(output: Output, job: BackupJob) -> list[tuple[str, str | Cell]]:
     from tui_backup.services.incrementals import reuse_lines
+    from tui_backup.services.tenant_words import scope_words, tenant_lines
     from tui_backup.services.utilities import clean_text, format_bytes, format_duration
 
     def number(value: int | None) -> str:
@@ -145,6 +153,7 @@ def _facts(output: Output, job: BackupJob) -> list[tuple[str, str | Cell]]:
         ("Proof", _proof(job)),
         ("Source", clean_text(job.source_name or "-")),
         ("Type", job.job_type.value),
+        ("Scope", scope_words(job)),
         ("Name", clean_text(job.backup_name or "-")),
         ("Description", clean_text(job.description or "-")),
         ("Tags", clean_text(", ".join(job.tags)) or "-"),
@@ -164,6 +173,7 @@ def _facts(output: Output, job: BackupJob) -> list[tuple[str, str | Cell]]:
         ("Bucket", clean_text(job.storage_bucket or "-")),
     ]
     facts += [("" if index else "Incremental", line) for index, line in enumerate(reuse_lines(job))]
+    facts += [("" if index else "Tenant", line) for index, line in enumerate(tenant_lines(job))]
     return facts
 
 

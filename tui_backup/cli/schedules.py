@@ -43,6 +43,7 @@ _CHANGES = {
     "notification_emails": "emails",
     "schedule_name": "rename",
     "tables": "tables",
+    "tenant_scope": "tenant_rows",
 }
 
 
@@ -63,6 +64,7 @@ def add_commands(commands: Commands) -> None:
     add.add_argument("--description", metavar="TEXT", help="a few words about it")
     add.add_argument("--repo", metavar="NAME", help="repository (default: the default one)")
     add_tables(add, "only this table (schema.table, quoted as in SQL)")
+    add.add_argument("--tenant-rows", action="store_true", help="only the rows of your tenant, by the source's map")
     add.add_argument("--disabled", action="store_true", help="make it, but do not switch it on yet")
 
     add_command(group, "list", list_schedules, "list the schedules")
@@ -96,6 +98,11 @@ def _add_edit(group: Commands) -> None:
     _add_notify(edit, "notify-on-failure", is_on=None)
     edit.add_argument("--description", metavar="TEXT", help="a few words about it")
     edit.add_argument("--repo", metavar="NAME", help="another repository")
+    edit.add_argument(
+        "--tenant-rows",
+        action=argparse.BooleanOptionalAction,
+        help="only the rows of your tenant, or the whole database",
+    )
     tables = edit.add_mutually_exclusive_group()
     tables.add_argument("--table", dest="tables", metavar="TABLE", action="append", help="only this; may be repeated")
     tables.add_argument("--all-tables", dest="tables", action="store_const", const=[], help="the whole database")
@@ -150,6 +157,7 @@ async def add_schedule(context: Context, arguments: Namespace) -> None:
         notify_on_failure=arguments.notify_on_failure,
         notification_emails=tuple(arguments.emails),
         tables=tuple(arguments.tables),
+        tenant_scope=arguments.tenant_rows,
     )
     async with context.session(agent=True) as session:
         made = await schedules.create_backup_schedule(session, insert)
@@ -258,6 +266,7 @@ async def show_schedule(context: Context, arguments: Namespace) -> None:
 
 
 def _facts(output: Output, schedule: BackupSchedule) -> list[tuple[str, str | Cell]]:
+    from tui_backup.services.tenant_words import scope_words
     from tui_backup.services.utilities import clean_text
 
     def limit(value: int | None, unit: str) -> str:
@@ -277,6 +286,7 @@ def _facts(output: Output, schedule: BackupSchedule) -> list[tuple[str, str | Ce
         ("Source", clean_text(schedule.source_name or "-")),
         ("Repository", clean_text(schedule.repository_name or "-")),
         ("Type", schedule.job_type.value),
+        ("Scope", scope_words(schedule)),
         ("When", _when(schedule)),
         ("Cron", clean_text(schedule.cron_expression)),
         ("Keep", f"{limit(schedule.retention_days, 'days')}, {limit(schedule.max_backups_count, 'backups')}"),

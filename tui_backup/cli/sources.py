@@ -1,9 +1,10 @@
-"""`source add|list|test|tables|remove`."""
+"""`source add|list|test|tables|map|remove`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tui_backup.cli import source_map
 from tui_backup.cli.checks import show_checks, worst_status
 from tui_backup.cli.output import plain
 from tui_backup.cli.parser import (
@@ -41,11 +42,15 @@ def add_commands(commands: Commands) -> None:
     add.add_argument(
         "--rpo", type=seconds, default=86400, metavar="SPAN", help="greatest age of the last good backup (default: 24h)"
     )
+    add.add_argument(
+        "--tenant-column", metavar="COLUMN", help="the column that tells whose a row is (default: tenant_id)"
+    )
     add_command(group, "list", list_sources, "list the sources")
     test = add_command(group, "test", test_source, "connect and see whether a backup would work")
     add_name(test, "name of the source")
     tables = add_command(group, "tables", list_tables, "list the tables, as --table takes them")
     add_name(tables, "name of the source")
+    source_map.add_command_to(group)
     remove = add_command(group, "remove", remove_source, "forget a source that nothing refers to")
     add_name(remove, "name of the source")
     add_confirm(remove, "really forget it")
@@ -62,7 +67,9 @@ async def _add_source(context: Context, arguments: Namespace, dsn: str) -> None:
     from tui_backup.services.utilities import clean_text
 
     async with context.session() as session:
-        source = await sources.add_source(session, arguments.name, dsn, rpo_seconds=arguments.rpo)
+        source = await sources.add_source(
+            session, arguments.name, dsn, rpo_seconds=arguments.rpo, tenant_column=arguments.tenant_column
+        )
     if context.output.is_json:
         context.output.data(source)
         return

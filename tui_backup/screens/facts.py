@@ -150,8 +150,10 @@ def backup_command(job: BackupJob) -> str:
     words = ["tui-backup", "backup", job.source_name or "SOURCE", "--type", str(job.job_type)]
     if job.repository_name:
         words += ["--repo", job.repository_name]
-    for table in job.chosen_tables:
+    for table in () if job.tenant_scope else job.chosen_tables:
         words += ["--table", table]
+    if job.tenant_scope:
+        words += ["--tenant", str(job.tenant_id)]
     if job.backup_name:
         words += ["--name", job.backup_name]
     if job.description:
@@ -199,6 +201,8 @@ def schedule_command(schedule: BackupSchedule) -> str:
         words += ["--retention-days", str(schedule.retention_days)]
     if schedule.max_backups_count is not None:
         words += ["--max-backups", str(schedule.max_backups_count)]
+    if schedule.tenant_scope:
+        words += ["--tenant-rows"]
     for email in schedule.notification_emails:
         words += ["--email", email]
     return shlex.join(words)

@@ -15,6 +15,7 @@ from tui_backup.screens.facts import backup_command, hint_of, problem_words, why
 from tui_backup.screens.formats import TABLE_COLUMNS, exact_time, number, progress_words
 from tui_backup.services.backups import BackupTable
 from tui_backup.services.incrementals import reuse_lines
+from tui_backup.services.tenant_words import scope_words, tenant_lines
 from tui_backup.services.utilities import format_bytes, format_duration
 from tui_backup.widgets.live_table import LiveTable
 from tui_backup.widgets.table_model import Cell, Row
@@ -176,6 +177,8 @@ def _facts(job: BackupJob) -> Facts:
         ("backup_name", plain(job.backup_name)),
         ("description", plain(job.description)),
         ("tags", ", ".join(job.tags) or "-"),
+        ("scope", scope_words(job)),
+        *((("tenant", "\n".join(lines)),) if (lines := tenant_lines(job)) else ()),
         ("tables chosen", ", ".join(job.chosen_tables) or "all"),
         ("started_at", exact_time(job.started_at)),
         ("completed_at", exact_time(job.completed_at)),

@@ -57,6 +57,12 @@ def _job_status(view: View[BackupJob]) -> Cell:
     return status_cell(view.of, view.look.symbols)
 
 
+def _source(view: View[BackupJob]) -> Cell:
+    """One tenant's rows are not the source, and are not taken for it."""
+    name = view.of.source_name or "?"
+    return Cell(f"{name} (tenant)" if view.of.tenant_scope else name)
+
+
 def _type(view: View[BackupJob]) -> Cell:
     """An incremental that had to read everything stands out; the pane below says why."""
     return Cell("inc!", WARN) if read_everything_because(view.of) else Cell(TYPE_WORDS[view.of.job_type])
@@ -121,7 +127,7 @@ def _job_search(view: View[BackupJob]) -> str:
 _JOB: Recipe[View[BackupJob]] = Recipe(
     (
         _job_status,
-        lambda view: Cell(view.of.source_name or "?"),
+        _source,
         lambda view: Cell(view.of.backup_name or "-"),
         _type,
         _finished,
@@ -136,7 +142,7 @@ _JOB: Recipe[View[BackupJob]] = Recipe(
 
 _COMPLETED: Recipe[View[BackupJob]] = Recipe(
     (
-        lambda view: Cell(view.of.source_name or "?"),
+        _source,
         lambda view: Cell(view.of.backup_name or "-"),
         _finished,
         _age,

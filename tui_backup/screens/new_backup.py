@@ -70,8 +70,8 @@ class NewBackupDialog(Dialog[BackupJob]):
         yield Field("Source", PlainSelect([], id="source"), id="source-field")
         kinds = (("full", "full"), ("incremental: what changed", "incremental"))
         yield Field("Type", PlainRadioSet(kinds, value="full", id="type"))
-        whole = PlainRadioSet((("all of it", "all"), ("chosen tables", "tables")), value="all", id="what")
-        yield Field("What", whole, id="tables-field")
+        parts = (("all of it", "all"), ("chosen tables", "tables"), ("this tenant's rows only", "tenant"))
+        yield Field("What", PlainRadioSet(parts, value="all", id="what"), id="tables-field")
         yield PickTable(TABLE_COLUMNS[:3], symbols=self.host.symbols, id="tables")
         yield Field("Name", PlainInput(placeholder="optional", id="name"), id="name-field")
         yield Field("Description", PlainInput(placeholder="optional", id="description"))
@@ -97,6 +97,10 @@ class NewBackupDialog(Dialog[BackupJob]):
     @property
     def _source(self) -> str | None:
         return self.query_one("#source", PlainSelect).chosen
+
+    @property
+    def _is_of_tenant(self) -> bool:
+        return self.query_one("#what", PlainRadioSet).chosen == "tenant"
 
     @property
     def _picked(self) -> list[str]:
@@ -169,6 +173,9 @@ class NewBackupDialog(Dialog[BackupJob]):
             self.query_one("#needs", Waiting).say("unknown: choose a source")
             return
         needs = self.query_one("#needs", Waiting)
+        if self._is_of_tenant:
+            needs.say("unknown: the room for this tenant's rows")
+            return
         needs.wait_for("Estimating")
         # Ticking ten tables shall ask once.
         await asyncio.sleep(0.3)
@@ -201,6 +208,7 @@ class NewBackupDialog(Dialog[BackupJob]):
                     description=self.query_one("#description", PlainInput).value.strip() or None,
                     tables=self._picked,
                     repository=self.query_one("#repository", PlainSelect).chosen,
+                    tenant_scope=self._is_of_tenant,
                 )
             )
 

@@ -207,6 +207,7 @@ class ScheduleForm(Dialog[BackupSchedule]):
             notify_on_failure=self.query_one("#on-failure", Checkbox).value,
             notification_emails=[email for email in emails if email],
             tables=self._schedule.chosen_tables if self._schedule else (),
+            tenant_scope=self._schedule.tenant_scope if self._schedule else False,
         )
 
     @on(Button.Pressed, "#cancel")

@@ -85,11 +85,17 @@ async def create_backup_job(session: Session, job: BackupJobInsert) -> BackupJob
 
     Raises:
         NotFoundError: no such source or repository.
-        ValidationError: a type that is not built, or a value that cannot be stored.
+        ValidationError: a type that is not built, chosen tables of one tenant's rows, or a value that cannot be stored.
         PermissionRefusedError: the role may not back up.
     """
     if job.job_type not in BUILT_TYPES:
         raise ValidationError("job_type", f"Backups of the type {job.job_type} are not possible yet.")
+    if job.tenant_scope and job.tables:
+        raise ValidationError(
+            "tables",
+            "A backup of one tenant's rows takes no chosen tables.",
+            hint="Leave a table out with `tui-backup source map SOURCE --set TABLE=left-out`.",
+        )
     source = await get_source(session, job.source)
     repository = await get_repository(session, job.repository)
     created = await session.catalog.one(
@@ -102,6 +108,7 @@ async def create_backup_job(session: Session, job: BackupJobInsert) -> BackupJob
             "source_id": source.id,
             "repository_id": repository.id,
             "tables": list(job.tables),
+            "tenant_scope": job.tenant_scope,
         },
     )
     return await get_backup_job_by_id(session, created["id"])
@@ -305,7 +312,7 @@ async def estimate_backup(
     """
     into = await get_repository(session, repository)
     known = await get_source(session, source)
-    last = await session.catalog.row("last_full_backup", {"source_id": known.id})
+    last = await session.catalog.row("last_full_backup", {"source_id": known.id, "tenant_scope": False})
     found, free = await asyncio.gather(list_source_tables(session, source), free_bytes_of(into))
     heap = sum(table.bytes for table in found)
     chosen = sum(table.bytes for table in found if table.quoted_name in set(tables)) if tables else heap

@@ -138,6 +138,7 @@ def _as_insert(schedule: BackupSchedule) -> BackupScheduleInsert:
         notify_on_failure=schedule.notify_on_failure,
         notification_emails=tuple(schedule.notification_emails),
         tables=tuple(schedule.chosen_tables),
+        tenant_scope=schedule.tenant_scope,
     )
 
 
@@ -181,6 +182,7 @@ async def _params(session: Session, schedule: BackupScheduleInsert) -> dict[str,
         "source_id": source.id,
         "repository_id": repository.id if repository else None,
         "tables": list(schedule.tables),
+        "tenant_scope": schedule.tenant_scope,
     }
 
 
@@ -218,6 +220,8 @@ def validate_schedule(insert: BackupScheduleInsert) -> dict[str, str]:
         problems["source"] = "Choose a source."
     if insert.job_type not in BUILT_TYPES:
         problems["job_type"] = f"Backups of the type {insert.job_type} are not possible yet."
+    if insert.tenant_scope and insert.tables:
+        problems["tables"] = "A backup of one tenant's rows takes no chosen tables."
     name = insert.schedule_name.strip()
     if not name:
         problems["schedule_name"] = "Give it a name."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.json import Jsonb
 
 from tui_backup.catalog import rows
 from tui_backup.catalog.passfile import passfile_for, remember, split_password
@@ -61,7 +62,9 @@ class SourceTable:
     bytes: int
 
 
-async def add_source(session: Session, name: str, dsn: str, *, rpo_seconds: int = 86400) -> Source:
+async def add_source(
+    session: Session, name: str, dsn: str, *, rpo_seconds: int = 86400, tenant_column: str | None = None
+) -> Source:
     """Register a source. Nothing is tried; :func:`test_source` does that.
 
     Args:
@@ -69,20 +72,32 @@ async def add_source(session: Session, name: str, dsn: str, *, rpo_seconds: int 
         name: unique in the tenant.
         dsn: libpq connection string; a password in it goes to the product's passfile and nowhere else.
         rpo_seconds: the last good backup must not be older.
+        tenant_column: name of the column that tells whose a row is; tenant_id when None.
 
     Raises:
-        ValidationError: a name, DSN or RPO that cannot be used.
+        ValidationError: a name, DSN, RPO or column that cannot be used.
         AlreadyExistsError: the name is taken.
         PermissionRefusedError: only an admin may.
     """
     check_name("source_name", name)
     if not 60 <= rpo_seconds <= 10 * 365 * 86400:
         raise ValidationError("rpo_seconds", "The RPO must be a minute to ten years.")
+    tenant_map: dict[str, str] = {}
+    if tenant_column is not None:
+        if not tenant_column:
+            raise ValidationError("tenant_column", "The tenant column's name is empty.")
+        tenant_map["column"] = tenant_column
     conninfo, password = split_password(dsn)
     conninfo = _complete(conninfo)
     async with session.catalog.transaction() as connection:
         cursor = await connection.execute(
-            query("insert_source"), {"source_name": name, "conninfo": conninfo, "rpo_seconds": rpo_seconds}
+            query("insert_source"),
+            {
+                "source_name": name,
+                "conninfo": conninfo,
+                "rpo_seconds": rpo_seconds,
+                "tenant_map": Jsonb(tenant_map),
+            },
         )
         row = await cursor.fetchone()
         if password is not None:

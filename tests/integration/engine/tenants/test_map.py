@@ -45,7 +45,7 @@ def test_table_of_nobody_is_refused_with_what_to_do(conn: Session) -> None:
     assert [table.label for table in found.undecided] == ["public.countries"]
     with pytest.raises(TenantMapError, match=r"public\.countries \(no column 'tenant_id'") as refused:
         found.require_decided()
-    assert "source map SOURCE --set 'public.countries=left_out'" in refused.value.hint
+    assert "source map SOURCE --set 'public.countries=left-out'" in refused.value.hint
     assert refused.value.details["undecided"][0]["table"] == "public.countries"
 
 
@@ -342,14 +342,14 @@ def test_settings_are_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["column=org", "via=a_fk", "via=a_fk,b_fk", "shared=missing", "shared=never", "left_out"]
+    "text", ["column:org", "via:a_fk", "via:a_fk,b_fk", "shared:missing", "shared:never", "left-out"]
 )
 def test_rules_are_written_as_they_are_shown(text: str) -> None:
     assert parse_rule(text).words == text
     assert isinstance(parse_rule(text), TableRule)
 
 
-@pytest.mark.parametrize("text", ["", "column=", "via", "shared=all", "left_out=no", "drop"])
+@pytest.mark.parametrize("text", ["", "column:", "via", "shared:all", "left-out:no", "drop"])
 def test_rules_that_are_none(text: str) -> None:
     with pytest.raises(ValidationError):
         parse_rule(text)

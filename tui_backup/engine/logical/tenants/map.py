@@ -47,8 +47,8 @@ class TenantMap:
         example = self.undecided[0]
         raise TenantMapError(
             f"Nothing says whose the rows of these tables are: {first}{more}.",
-            hint=f"Decide each: tui-backup source map SOURCE --set '{example.label}=left_out' (or column=NAME, "
-            "via=FOREIGN_KEY, shared=missing, shared=never).",
+            hint=f"Decide each: tui-backup source map SOURCE --set '{example.label}=left-out' (or column:NAME, "
+            "via:FOREIGN_KEY, shared:missing, shared:never).",
             details={
                 "undecided": [
                     {"table": table.label, "reason": table.reason, "foreign_keys": list(table.keys)}

@@ -14,7 +14,7 @@ from tui_backup.errors import ValidationError
 
 DEFAULT_COLUMN = "tenant_id"
 
-_HINT = "A table takes one of column=NAME, via=FOREIGN_KEY[,FOREIGN_KEY], shared=missing, shared=never and left_out."
+_HINT = "A table takes one of column:NAME, via:FOREIGN_KEY[,FOREIGN_KEY], shared:missing, shared:never and left-out."
 
 
 class TableRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -41,10 +41,10 @@ class TableRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def words(self) -> str:
         """As it is written on the command line."""
         if self.column is not None:
-            return f"column={self.column}"
+            return f"column:{self.column}"
         if self.via is not None:
-            return f"via={','.join(self.keys)}"
-        return f"shared={self.shared}" if self.shared else "left_out"
+            return f"via:{','.join(self.keys)}"
+        return f"shared:{self.shared}" if self.shared else "left-out"
 
 
 class TenantMapSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -90,7 +90,7 @@ class TenantMapSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             raise ValidationError(
                 "rows_by",
                 "Rows are picked by policies only with a role and a setting.",
-                hint="Name both: --policy-role ROLE --policy-setting app.tenant_id",
+                hint="Name both: --rows-by policies --role ROLE --setting app.tenant_id",
             )
         for table, rule in self.tables.items():
             _check_rule(table, rule)
@@ -108,7 +108,7 @@ def parse_rule(text: str) -> TableRule:
     Raises:
         ValidationError: it is none.
     """
-    word, _, value = text.partition("=")
+    word, _, value = text.partition(":")
     match word.strip(), value.strip():
         case "column", name if name:
             return TableRule(column=name)
@@ -119,7 +119,7 @@ def parse_rule(text: str) -> TableRule:
             return TableRule(shared="missing")
         case "shared", "never":
             return TableRule(shared="never")
-        case "left_out", "":
+        case "left-out", "":
             return TableRule(left_out=True)
         case _:
             raise ValidationError("tables", f"{text!r} does not say how a table's rows are told.", hint=_HINT)
