@@ -170,7 +170,7 @@ async def get_repository_policy(session: Session, tenant: str, name: str | None 
         raise PermissionRefusedError("Only an admin may see how the storage is kept apart.")
     row = await session.catalog.row("tenant_by_name", {"name": tenant})
     if row is None:
-        raise NotFoundError(f"There is no tenant {tenant!r}.", hint="See your own with `tui-backup doctor`.")
+        raise NotFoundError(f"There is no tenant {tenant!r}.", hint="See `tui-backup tenant list`.")
     repository = await get_repository(session, name)
     if not repository.location:
         raise PermissionRefusedError("The place of a shared repository is shown to its owner only.")

@@ -181,7 +181,7 @@ def test_the_public_key_as_secret_opens_nothing(tmp_path: Path, how: str) -> Non
 
 
 def test_unfit_keys_of_a_set_are_not_used(tmp_path: Path) -> None:
-    weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505  that is what is tested
     unfit = (
         entry(RSA, kid="enc", use="enc"),
         entry(RSA, kid="alg", alg="PS256"),
