@@ -24,7 +24,7 @@ ATTACKERS = (STRANGER, GATEWAY, OTHER, EMPLOYEE, OPERATOR)
 
 # what a member reads, what a login without membership (or a gateway without claims) reads
 READS = {
-    **{table: ("own", "none") for table in OWN_TABLES},
+    **dict.fromkeys(OWN_TABLES, ("own", "none")),
     "tenants": ("own", "none"),
     "memberships": ("own", "none"),
     "agents": ("all", "all"),
@@ -86,7 +86,7 @@ def outcome(connection: psycopg.Connection[dict[str, Any]], statement: str, para
         with connection.transaction(force_rollback=True):
             cursor = connection.execute(statement, params)  # type: ignore[arg-type]
             found = cursor.fetchall() if cursor.description else []
-    except psycopg.errors.InsufficientPrivilege as exc:
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidAuthorizationSpecification) as exc:
         return "denied", str(exc)
     except psycopg.Error as exc:
         return type(exc).__name__, f"{exc} {exc.diag.message_detail} {exc.diag.context}"

@@ -35,7 +35,7 @@ TOUCHES: list[Callable[[Store, str], Any]] = [
 
 @pytest.mark.parametrize("touch", TOUCHES, ids=["put", "get", "get_range", "stat", "delete", "list"])
 @pytest.mark.parametrize(
-    "key", [manifest_key(OTHER, uuid4()), packs_prefix(OTHER) + "aa/x", f"{TENANT}x/y", str(TENANT), "probe/x"]
+    "key", [manifest_key(OTHER, OTHER), packs_prefix(OTHER) + "aa/x", f"{TENANT}x/y", str(TENANT), "probe/x"]
 )
 def test_another_tenants_keys_are_refused(touch: Callable[[Store, str], Any], key: str) -> None:
     store = MemoryStore()
