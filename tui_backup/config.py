@@ -37,12 +37,19 @@ class CatalogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """File with the HS256 secret that tokens are signed with."""
     jwt_public_key_file: str = ""
     """File with the RS256 or ES256 public key (PEM) that tokens are signed with."""
+    jwt_jwks: str = ""
+    """In its place: a JSON web key set, as a file or a URL (https, or http to this machine)."""
     jwt_algorithm: str = "HS256"
     """The one accepted signature algorithm."""
     jwt_audience: str = ""
     """Audience that a token must name."""
     jwt_issuer: str = ""
     """Issuer that a token must name, when set."""
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether people come in with a token."""
+        return bool(self.token_file or self.jwt_secret_file or self.jwt_public_key_file or self.jwt_jwks)
 
 
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +117,11 @@ class Config(msgspec.Struct, frozen=True):
     def passfile(self) -> Path:
         """The product's own libpq passfile (mode 0600): passwords that came in with a DSN."""
         return self.state_dir / "pgpass"
+
+    @property
+    def kept_token(self) -> Path:
+        """The token (mode 0600) that `tui-backup login` keeps."""
+        return self.state_dir / "token"
 
     @property
     def log_dir(self) -> Path:

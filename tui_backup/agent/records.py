@@ -88,13 +88,30 @@ def open_pool(conninfo: str) -> Pool:
 class Records:
     """The agent's view of the catalog."""
 
-    def __init__(self, pool: Pool, agent_id: UUID | None = None) -> None:
+    def __init__(self, pool: Pool, agent_id: UUID | None = None, tenant_id: UUID | None = None) -> None:
         self._pool = pool
         self.agent_id = agent_id or uuid4()
+        self.tenant_id = tenant_id
+        """Whose run this is for; None for what the agent does for all."""
+
+    def of_tenant(self, tenant_id: UUID) -> Records:
+        """The same view, whose every transaction carries the setting ``tui_backup.tenant``."""
+        return Records(self._pool, self.agent_id, tenant_id)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[psycopg.AsyncConnection[dict[str, Any]]]:
+        """A connection; for a tenant in a transaction, since the pool's next user is another."""
+        async with self._pool.connection() as conn:
+            if self.tenant_id is None:
+                yield conn
+                return
+            async with conn.transaction():
+                await conn.execute("SELECT set_config('tui_backup.tenant', %s, true)", (str(self.tenant_id),))
+                yield conn
 
     async def _run(self, query: sql.SQL | sql.Composed | str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
-            async with self._pool.connection() as conn:
+            async with self._connection() as conn:
                 cursor = await conn.execute(query, params)  # pyright: ignore[reportArgumentType, reportCallIssue]
                 return await cursor.fetchall() if cursor.description else []
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as exc:
@@ -268,7 +285,7 @@ class Records:
     async def transaction(self) -> AsyncGenerator[psycopg.AsyncConnection[dict[str, Any]]]:
         """Several statements as one; committed at the end of the block."""
         try:
-            async with self._pool.connection() as conn, conn.transaction():
+            async with self._connection() as conn, conn.transaction():
                 yield conn
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as exc:
             raise CatalogUnavailableError(f"The catalog does not answer: {exc}".strip()) from exc

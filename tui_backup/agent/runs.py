@@ -205,10 +205,10 @@ class Runner:
             if claim is None:
                 log.info("%s %s: nothing to do", procedure.subject, subject_id)
                 return
-            run = Run(claim, self.records, self.config, self.live)
+            run = Run(claim, self.records.of_tenant(claim.row["tenant_id"]), self.config, self.live)
             self.live.add(run)
             log.info("%s %s: attempt %s starts", procedure.subject, subject_id, token)
-            publisher = asyncio.create_task(publish(self.records, claim, run.counter))
+            publisher = asyncio.create_task(publish(run.records, claim, run.counter))
             try:
                 await self._attempt(context, run, procedure)
             except FencedError as exc:
@@ -229,7 +229,7 @@ class Runner:
             hint = f"See {run.config.agent_log}: this is a bug, please report it."
             error = WorkFailedError(f"Unexpected {type(exc).__name__}.", hint=hint)
         else:
-            await _to_its_end(self.records.finish(run.claim, {**self._final(run, "completed"), **columns}))
+            await _to_its_end(run.records.finish(run.claim, {**self._final(run, "completed"), **columns}))
             log.info("%s: ended in %s s", run.claim.id, run.seconds)
             return
         if isinstance(error, FencedError):
@@ -256,17 +256,17 @@ class Runner:
         tries_left = run.claim.row.get("retry_count", 0) < run.config.settings.agent.max_retries
         log.warning("%s: %s: %s", run.claim.id, error.code, error.message)
         if isinstance(error, AgentStoppingError) and may_retry:
-            await _to_its_end(self.records.finish(run.claim, {**extra, "status": "pending", "started_at": None}))
+            await _to_its_end(run.records.finish(run.claim, {**extra, "status": "pending", "started_at": None}))
             raise RetryLater(0)
         if error.retryable and may_retry and tries_left and not isinstance(error, CancelledError):
             tried = int(run.claim.row["retry_count"])
             metadata = {**run.claim.row["metadata"], **extra.pop("metadata", {}), "last_error": error.to_json()}
             columns = {"status": "pending", "started_at": None, "retry_count": tried + 1, "metadata": metadata}
-            await _to_its_end(self.records.finish(run.claim, {**extra, **columns}))
+            await _to_its_end(run.records.finish(run.claim, {**extra, **columns}))
             raise RetryLater(_BACKOFF_S[min(tried, len(_BACKOFF_S) - 1)])
         status = "cancelled" if isinstance(error, CancelledError) else "failed"
         columns = {**self._final(run, status), **failure_columns(error), **extra}
-        await _to_its_end(self.records.finish(run.claim, columns))
+        await _to_its_end(run.records.finish(run.claim, columns))
         if status == "cancelled":
             raise JobAborted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ async def open_catalog(
 
 
 async def _identify(connection: Connection, tenant: str, tokens: TokenFile | None) -> Identity:
-    claims = tokens.claims() if tokens else None
+    claims = await asyncio.to_thread(tokens.claims) if tokens else None
     with catalog_errors():
         async with connection.transaction():
             if claims is not None:

@@ -6,6 +6,7 @@ transaction at a time, so they can never be met by the next user of the same con
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -169,7 +170,7 @@ class Catalog:
         Raises:
             TuiBackupError: whatever the catalog's answer means.
         """
-        claims = self._tokens.claims() if self._tokens else None
+        claims = await asyncio.to_thread(self._tokens.claims) if self._tokens else None
         async with self._connection() as connection, connection.transaction():
             if claims is not None:
                 await connection.execute("SELECT set_config('request.jwt.claims', %s, true)", (json.dumps(claims),))

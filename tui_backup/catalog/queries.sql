@@ -291,3 +291,6 @@ SELECT id, 'source' FROM tui_backup.sources WHERE id = ANY (%(ids)s)
 
 -- name: catalog_clock
 SELECT clock_timestamp() AS now
+
+-- name: tenant_by_name
+SELECT id, tenant_name FROM tui_backup.tenants WHERE tenant_name = %(name)s OR id::text = %(name)s

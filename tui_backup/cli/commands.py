@@ -8,6 +8,7 @@ from tui_backup.cli import (
     completion,
     dashboard,
     jobs,
+    logins,
     repositories,
     restore_logs,
     restores,
@@ -38,6 +39,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for group in (
         setup,
+        logins,
         agents,
         sources,
         repositories,

@@ -1,4 +1,4 @@
-"""`repo add|list|check|remove`."""
+"""`repo add|list|check|policy|remove`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ def add_commands(commands: Commands) -> None:
     add_command(group, "list", list_repositories, "list the repositories")
     check = add_command(group, "check", check_repository, "see whether the store can be used")
     check.add_argument("name", metavar="NAME", nargs="?", help="default: the default repository")
+    policy = add_command(group, "policy", show_policy, "print what limits a credential to one tenant's files")
+    policy.add_argument("tenant", metavar="TENANT", help="name or id of the tenant")
+    policy.add_argument("--repo", metavar="NAME", help="the repository (default: the default one)")
     remove = add_command(group, "remove", remove_repository, "forget a repository that no backup is in; files stay")
     add_name(remove, "name of the repository")
     add_confirm(remove, "really forget it")
@@ -108,6 +111,27 @@ async def check_repository(context: Context, arguments: Namespace) -> int:
     if not looked.problems:
         context.output.line("It can be used.")
     return worst_status(looked.problems)
+
+
+async def show_policy(context: Context, arguments: Namespace) -> None:
+    """Print an IAM policy, or a folder and its modes."""
+    from tui_backup.services import repositories
+    from tui_backup.services.utilities import clean_text
+
+    async with context.session() as session:
+        found = await repositories.get_repository_policy(session, arguments.tenant, arguments.repo)
+    if found.is_iam or context.output.is_json:
+        # nothing but the document, so that it can go to a file or to another program
+        context.output.data(found.policy)
+        return
+    context.output.facts(
+        [
+            ("Folder", clean_text(str(found.policy["folder"]))),
+            ("Folders' mode", str(found.policy["folder_mode"])),
+            ("Files' mode", str(found.policy["file_mode"])),
+            ("Owner", str(found.policy["owner"])),
+        ]
+    )
 
 
 async def remove_repository(context: Context, arguments: Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-from tui_backup.errors import StoreError
+from tui_backup.errors import RefusedError, StoreError
 
 CONFIG_KEY = "config"
 MANIFEST_SUFFIX = ".json.zst"
@@ -38,6 +38,24 @@ def check_prefix(prefix: str) -> tuple[list[str], str]:
     if start:
         check_key(start)
     return folders, start
+
+
+def tenant_prefix(tenant_id: UUID) -> str:
+    """Under it lies everything that is a tenant's."""
+    return f"{tenant_id}/"
+
+
+def check_tenant_key(tenant_id: UUID, key: str) -> None:
+    """Make sure that a key, or a prefix of keys, lies under a tenant's prefix.
+
+    Raises:
+        RefusedError: it lies elsewhere.
+    """
+    if not key.startswith(tenant_prefix(tenant_id)):
+        raise RefusedError(
+            f"{key[:80]!r} is not of the tenant {tenant_id}, for which this run works",
+            hint="Nothing was touched. A defect of tui-backup: report it.",
+        )
 
 
 def packs_prefix(tenant_id: UUID) -> str:

@@ -15,6 +15,7 @@ from tui_backup.repository.manifests import earlier_manifests, known_blobs, writ
 from tui_backup.repository.packs import PackWriter
 from tui_backup.repository.store import ObjectStat, Store
 from tui_backup.repository.sweep import discard
+from tui_backup.repository.tenant_store import TenantStore
 
 
 class BackupRun:
@@ -34,6 +35,7 @@ class BackupRun:
         Raises:
             TuiBackupError: the run was stopped, or the repository does not hold what it must; the backup
             does not exist.
+            RefusedError: the manifest is of another tenant.
         """
         self.sink.flush()
         said = write_manifest(self._store, manifest)
@@ -74,6 +76,7 @@ def backup_run(
             backup is complete: read_manifest() has the facts to record. It is never written a second time,
             since this attempt may be the late one.
     """
+    store = TenantStore(store, tenant_id)
     hold = Hold(store, tenant_id, job_id)
     run: BackupRun | None = None
     try:

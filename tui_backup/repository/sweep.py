@@ -14,6 +14,7 @@ from tui_backup.repository.holds import SWEEP_WORK_S, sweeping
 from tui_backup.repository.keys import distrust_prefix, manifest_key, manifests_prefix, object_name, packs_prefix
 from tui_backup.repository.manifests import distrusted_packs, list_manifests, read_manifest
 from tui_backup.repository.store import Store
+from tui_backup.repository.tenant_store import TenantStore
 
 _LOG = logging.getLogger(__name__)
 ORPHAN_GRACE = timedelta(hours=24)
@@ -47,6 +48,7 @@ def delete_backup(store: Store, tenant_id: UUID, job_id: UUID) -> Deletion:
     Returns:
         What was freed. A backup that is not there frees nothing and is no error.
     """
+    store = TenantStore(store, tenant_id)
     key = manifest_key(tenant_id, job_id)
     there = store.stat(key)
     packs: set[str] = set()

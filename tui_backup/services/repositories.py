@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from tui_backup.catalog import rows
 from tui_backup.catalog.queries import query
@@ -33,6 +35,18 @@ class RepositoryCheck:
     location: str
     free_bytes: int | None
     problems: Sequence[PlanCheck]
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryPolicy:
+    """What keeps a tenant's part of a repository to that tenant."""
+
+    repository_name: str
+    tenant_name: str
+    tenant_id: UUID
+    is_iam: bool
+    """An IAM policy document; a folder and its modes otherwise."""
+    policy: Mapping[str, Any]
 
 
 async def add_repository(
@@ -138,6 +152,36 @@ async def check_repository(session: Session, name: str) -> RepositoryCheck:
 
     free, problems = await asyncio.to_thread(check)
     return RepositoryCheck(repository.repository_name, repository.location, free, problems)
+
+
+async def get_repository_policy(session: Session, tenant: str, name: str | None = None) -> RepositoryPolicy:
+    """What limits a credential, or a login of the machine, to one tenant's part of a repository.
+
+    Args:
+        session: open.
+        tenant: name or full id.
+        name: the repository's; the default one when None.
+
+    Raises:
+        PermissionRefusedError: only an admin may.
+        NotFoundError: no such tenant or repository.
+    """
+    if session.identity.role is not Role.ADMIN:
+        raise PermissionRefusedError("Only an admin may see how the storage is kept apart.")
+    row = await session.catalog.row("tenant_by_name", {"name": tenant})
+    if row is None:
+        raise NotFoundError(f"There is no tenant {tenant!r}.", hint="See `tui-backup tenant list`.")
+    repository = await get_repository(session, name)
+    if not repository.location:
+        raise PermissionRefusedError("The place of a shared repository is shown to its owner only.")
+
+    def make() -> dict[str, Any]:
+        from tui_backup.repository.policy import tenant_policy
+
+        return tenant_policy(repository.location, row["id"])
+
+    policy = await asyncio.to_thread(make)
+    return RepositoryPolicy(repository.repository_name, row["tenant_name"], row["id"], "Statement" in policy, policy)
 
 
 async def free_bytes_of(repository: Repository) -> int | None:

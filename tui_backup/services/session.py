@@ -74,10 +74,10 @@ async def open_session(config: Config, *, notice: Notice | None = None) -> Sessi
     if settings.embedded:
         await start_embedded(config, notice=notice)
     tokens = None
-    if settings.token_file:
-        from tui_backup.catalog.tokens import TokenFile
+    if settings.takes_tokens:
+        from tui_backup.catalog.tokens import open_token
 
-        tokens = TokenFile(settings)
+        tokens = await asyncio.to_thread(open_token, config)
     catalog, identity = await open_catalog(
         member_conninfo(config), tenant=settings.tenant, tokens=tokens, application_name="tui-backup"
     )
