@@ -17,6 +17,8 @@ from tui_backup.agent.records import failure_columns, patiently
 from tui_backup.agent.runs import Procedure, Run
 from tui_backup.agent.stored_objects import note_stored
 from tui_backup.engine.logical.backup import BackupRequest, backup_database
+from tui_backup.engine.logical.tenants.reading import TenantRequest
+from tui_backup.engine.logical.tenants.settings import TenantMapSettings
 from tui_backup.errors import AgentLostError, ObjectMissingError, TuiBackupError
 from tui_backup.manifest import FORMAT_VERSION, Contents, JobFacts, Manifest, Reuse
 from tui_backup.repository.holds import release_holds
@@ -71,7 +73,8 @@ async def run_backup(run: Run) -> Mapping[str, Any]:
     candidates = await find_candidates(run.records, run.claim)
     store = await run.in_thread(lambda: open_repository(repository))
     try:
-        read = await run.in_thread(lambda: _back_up(run, store, source, candidates))
+        tenant = await run.records.row("tenants", job["tenant_id"]) if job["tenant_scope"] else None
+        read = await run.in_thread(lambda: _back_up(run, store, source, candidates, tenant))
     finally:
         await run.in_thread(store.close)
     # before the row says completed: a run that dies between the two is adopted, and enters the same once more
@@ -79,7 +82,7 @@ async def run_backup(run: Run) -> Mapping[str, Any]:
     return _columns(job, store, read)
 
 
-def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequence[UUID]) -> _Read:
+def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequence[UUID], whose: Any = None) -> _Read:
     job = run.claim.row
     agent = run.config.settings.agent
     tenant: UUID = job["tenant_id"]
@@ -109,6 +112,11 @@ def _back_up(run: Run, store: Store, source: Mapping[str, Any], candidates: Sequ
                 application_name=run.claim.application_name,
                 tools=Path(bin_dir) if bin_dir else None,
                 parent=choose_parent(job, candidates, writing.parents),
+                tenant=TenantRequest(
+                    job["tenant_id"], whose["tenant_key"], TenantMapSettings.from_json(source["tenant_map"])
+                )
+                if whose
+                else None,
             ),
             writing.sink,
             progress=run.counter,
