@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from tui_backup.model import (
     Source,
     SourceSafety,
 )
-from tui_backup.services import agents, repositories, setup, sources, statistics, storage
+from tui_backup.services import agents, logins, repositories, setup, sources, statistics, storage
 
 ID = UUID("6f1f7a3e-1111-4000-8000-000000000001")
 MADE = datetime(2026, 11, 22, 2, 14, tzinfo=UTC)
@@ -115,6 +116,34 @@ def test_init_and_upgrade(answer: Answer, shown: Shown) -> None:
     assert shown("upgrade")[1] == "applied 0002_policies\n"
     answer(setup, "upgrade", [])
     assert shown("upgrade")[1] == "The catalog is up to date.\n"
+
+
+def test_a_policy_is_printed_as_the_document_that_it_is(answer: Answer, shown: Shown) -> None:
+    calls: list[Any] = []
+    document = {"Version": "2012-10-17", "Statement": []}
+    answer(repositories, "get_repository_policy", repositories.RepositoryPolicy("r", "acme", ID, True, document), calls)
+    assert json.loads(shown("repo", "policy", "acme", "--repo", "r")[1]) == document
+    assert calls == [("acme", "r")]
+    rule = {"folder": HOSTILE, "folder_mode": "0700", "file_mode": "0600", "owner": "the agent's"}
+    answer(repositories, "get_repository_policy", repositories.RepositoryPolicy("r", "acme", ID, False, rule))
+    out = shown("repo", "policy", "acme")[1]
+    assert "0700" in out and "0600" in out
+    assert json.loads(shown("repo", "policy", "acme", "--json")[1])["file_mode"] == "0600"
+
+
+def test_login_and_logout(answer: Answer, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    answer(logins, "log_in", logins.Login(ID, MADE, [f"{HOSTILE} (admin)"], "/x"), calls)
+    monkeypatch.setattr("sys.stdin", io.StringIO(" a.b.c\n"))
+    status, out, _ = shown("login", "--token-stdin")
+    assert status == 0 and f"Logged in as {ID}" in out and "until 2026-11-22 02:14 UTC" in out
+    assert calls == [("a.b.c",)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert shown("login", "--token-stdin")[0] == 2
+    # never as an argument, where every user of the machine could read it
+    assert shown("login")[0] == 2 and shown("login", "a.b.c")[0] == 2
+    assert shown("logout")[1] == "Nobody was logged in.\n"
+    assert json.loads(shown("logout", "--json")[1]) == {"removed": False}
 
 
 def test_agent_status(answer: Answer, shown: Shown, tmp_path: Path) -> None:
