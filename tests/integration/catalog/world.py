@@ -77,7 +77,8 @@ class World:
     def empty(self) -> None:
         """Forget everything but tenants and members."""
         self.superuser(
-            "TRUNCATE tui_backup.sources, tui_backup.repositories, tui_backup.agents, tui_backup.progress,"
+            "TRUNCATE tui_backup.source_shares, tui_backup.repository_shares,"
+            " tui_backup.sources, tui_backup.repositories, tui_backup.agents, tui_backup.progress,"
             " tui_backup.backup_schedules, tui_backup.backup_jobs, tui_backup.backup_restore_logs,"
             " tui_backup.backup_verifications, tui_backup.stored_objects, tui_backup.stored_sizes,"
             " tui_backup_queue.procrastinate_jobs,"
