@@ -64,7 +64,9 @@ def _belongs(contents: Contents, table: Table, wanted: set[tuple[str, str]]) -> 
     by_name = {(other.schema, other.name): other for other in contents.tables}
     current: Table | None = table
     first = True
-    while current is not None:
+    for _ in range(len(by_name) + 1):
+        if current is None:
+            break
         if (current.schema, current.name) in wanted and (first or current.kind == "p"):
             return True
         first = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tui_backup.engine.connection import Connection
 from tui_backup.engine.logical.names import shown
+from tui_backup.errors import DamagedError
 from tui_backup.manifest import Contents, Table
 
 _RELATIONS = """
@@ -125,9 +126,13 @@ def rows_by_root(tables: Sequence[Table]) -> dict[tuple[str, str], list[Table]]:
     for table in tables:
         place = (table.schema, table.name)
         current = table
+        seen: set[tuple[str, str]] = set()
         while current.parent in roots:
             place = current.parent
             current = roots[place]
+            if place in seen:
+                raise DamagedError(f"By the manifest {shown(place)} is a partition of itself.")
+            seen.add(place)
         targets.setdefault(place, [])
         if table.kind != "p":
             targets[place].append(table)

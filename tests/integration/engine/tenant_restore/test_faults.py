@@ -229,3 +229,27 @@ def test_other_tenants_read_and_write_at_every_moment(world: World, stage: str) 
     )
     world.restore(progress=Phases({stage: _once(lambda: world.execute(statements))}))
     assert world.rows() == world.good
+
+
+def test_a_deadlock_with_the_tenants_own_session_is_begun_again(world: World) -> None:
+    """It holds a row that the restore wants and asks for one that the restore holds."""
+    world.execute("UPDATE app.a SET b_id = NULL WHERE id = 2; UPDATE app.people SET born = NULL WHERE id = 3")
+    holder = world.server.connect(world.name)
+    holder.execute("SET deadlock_timeout = '10s'; BEGIN; UPDATE app.people SET born = now() WHERE id = 3")
+    outcome: list[object] = []
+
+    def cross() -> None:
+        try:
+            outcome.append(holder.execute("UPDATE app.a SET b_id = 4 WHERE id = 2").rowcount)
+        finally:
+            holder.execute("COMMIT")
+
+    thread = threading.Timer(0.4, cross)
+    try:
+        # ours has waited for a second, the server's default, when the other one waits too
+        world.restore(progress=Phases({"locking": _once(thread.start)}))
+    finally:
+        thread.join()
+        holder.close()
+    assert outcome == [1]
+    assert world.rows() == world.good

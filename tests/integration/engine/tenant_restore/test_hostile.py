@@ -226,3 +226,14 @@ def test_every_kind_of_server_refusal_leaves_the_rest_alone(world: World) -> Non
     assert error.details["constraint"] == "log_what_check"
     with pytest.raises(psycopg.errors.UndefinedTable):
         world.execute("SELECT * FROM tui_stage_0")
+
+
+def test_a_manifest_that_goes_round_in_circles(world: World) -> None:
+    tables = [
+        msgspec.structs.replace(table, parent=("app", "events")) if table.name == "events" else table
+        for table in world.backup.contents.tables
+    ]
+    contents = msgspec.structs.replace(world.backup.contents, tables=tables)
+    circular = type(world.backup)(contents, world.backup.reader, world.backup.key, world.backup.settings)
+    _refused(world, DamagedError, "partition of itself", backup=circular)
+    _refused(world, DamagedError, "partition of itself", backup=circular, tables=["app.events"])

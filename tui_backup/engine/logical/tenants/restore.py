@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +94,15 @@ class TenantResult(RestoreResult):
 
 class _Moved(Exception):
     """Rows were changed by others between the plan and their locks, or before the comparison: plan again."""
+
+
+@contextmanager
+def _given_way() -> Generator[None]:
+    """Who waits for us while we wait for him: where the server ends ours, it is begun again."""
+    try:
+        yield
+    except psycopg.errors.DeadlockDetected as error:
+        raise _Moved("The tenant's rows were locked by others in another order.") from error
 
 
 def restore_tenant(
@@ -225,7 +235,7 @@ class _TenantRestore:
         """Plan and apply; again, when the tenant's rows were changed meanwhile."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with database_errors(_WHAT, self.stop), constraint_errors(), self.conn.transaction():
+                with database_errors(_WHAT, self.stop), _given_way(), constraint_errors(), self.conn.transaction():
                     self._once()
                     if self.request.dry_run:
                         raise psycopg.Rollback
