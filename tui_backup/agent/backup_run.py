@@ -99,7 +99,7 @@ def _back_up(
         return _Read(finished.contents, objects_of(store, finished), 0, 0, 0)
     bin_dir = run.config.settings.tools.bin_dir
     with (
-        name_source(source["source_name"]),
+        name_source(source, tenant),
         backup_run(
             store,
             tenant,

@@ -12,7 +12,7 @@ from uuid import UUID
 from tui_backup.agent.runs import Run
 from tui_backup.agent.tenancy import read_tenancy
 from tui_backup.engine.logical.tenants.reading import TenantRequest
-from tui_backup.errors import DamagedError, ObjectMissingError, RepositoryVersionError, TenantMapError
+from tui_backup.errors import DamagedError, ObjectMissingError, OtherTenantError, RepositoryVersionError, TenantMapError
 from tui_backup.manifest import TenantScope
 from tui_backup.repository.manifests import read_manifest
 from tui_backup.repository.store import Store
@@ -28,9 +28,16 @@ async def read_request(run: Run, source: Mapping[str, Any]) -> TenantRequest | N
 
     Raises:
         NotFoundError: the tenant is gone.
+        OtherTenantError: the source or the repository is no longer shared with the tenant.
         ValidationError: the source's tenant map cannot be.
     """
     job = run.claim.row
+    allowed = await run.records.query("SELECT tui_backup.job_may_run(%(id)s) AS allowed", {"id": job["id"]})
+    if not allowed[0]["allowed"]:
+        raise OtherTenantError(
+            "The job's source or repository is another tenant's, and not shared with the job's.",
+            hint="Ask the platform's administrators to share it again.",
+        )
     tenancy = await read_tenancy(run, job, source)
     return None if tenancy is None else TenantRequest(job["tenant_id"], tenancy.key, tenancy.settings)
 
@@ -49,14 +56,15 @@ def earlier_tables(store: Store, request: TenantRequest | None, earlier: UUID | 
 
 
 @contextmanager
-def name_source(name: str) -> Generator[None]:
-    """Within it, what has to be decided says the command with the source's own name."""
+def name_source(source: Mapping[str, Any], tenant: UUID) -> Generator[None]:
+    """Within it, what has to be decided says the command with the source's own name, and whose it is to decide."""
     try:
         yield
     except TenantMapError as exc:
-        raise TenantMapError(
-            exc.message, hint=exc.hint.replace("source map SOURCE", f"source map {name}"), details=exc.details
-        ) from exc
+        hint = exc.hint.replace("source map SOURCE", f"source map {source['source_name']}")
+        if source["tenant_id"] != tenant:
+            hint = f"The source is shared with the tenant; its owner decides. {hint}"
+        raise TenantMapError(exc.message, hint=hint, details=exc.details) from exc
 
 
 def told_of_tenant(scope: TenantScope) -> dict[str, Any]:

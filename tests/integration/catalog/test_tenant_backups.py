@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.integration.catalog.world import World, login_of
+from tests.integration.catalog.world import AGENT, World, login_of
 
 JOB = """
 INSERT INTO tui_backup.backup_jobs (job_type, source_id, repository_id, tenant_scope) VALUES ('full', %s, %s, %s)
@@ -90,3 +90,17 @@ def test_who_may_say_what(world: World) -> None:
     assert world.run(ADMIN, change, (source,))
     with pytest.raises(psycopg.errors.CheckViolation):
         world.run(ADMIN, "UPDATE tui_backup.sources SET tenant_map = '[]' WHERE id = %s", (source,))
+
+
+def test_the_agent_asks_again_when_a_share_was_taken_back(world: World) -> None:
+    source, repository = world.add_source("globex"), world.add_repository("globex")
+    share(world, source=source, repository=repository)
+    (made,) = world.run(OPERATOR, JOB.replace("RETURNING tenant_scope", "RETURNING id"), (source, repository, True))
+    ask = "SELECT tui_backup.job_may_run(%s) AS allowed"
+    assert world.run(AGENT, ask, (made["id"],)) == [{"allowed": True}]
+    for table in ("source_shares", "repository_shares"):
+        world.superuser(f"DELETE FROM tui_backup.{table}")
+        assert world.run(AGENT, ask, (made["id"],)) == [{"allowed": False}]
+        share(world, source=source if table == "source_shares" else None)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        world.run(ADMIN, ask, (made["id"],))

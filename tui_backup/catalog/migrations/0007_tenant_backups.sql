@@ -60,3 +60,19 @@ DROP TRIGGER backup_schedules_same_tenant ON tui_backup.backup_schedules;
 CREATE TRIGGER backup_schedules_same_tenant
     BEFORE INSERT OR UPDATE OF source_id, repository_id, tenant_scope ON tui_backup.backup_schedules
     FOR EACH ROW EXECUTE FUNCTION tui_backup.check_same_tenant();
+
+-- A share can be taken back while a job waits: the agent asks again when the job's turn has come.
+CREATE FUNCTION tui_backup.job_may_run(p_job_id uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT tui_backup.is_agent() AND EXISTS (
+        SELECT FROM tui_backup.backup_jobs j
+          JOIN tui_backup.sources s ON s.id = j.source_id
+          JOIN tui_backup.repositories r ON r.id = j.repository_id
+         WHERE j.id = p_job_id
+           AND (s.tenant_id = j.tenant_id OR (j.tenant_scope AND tui_backup.source_is_shared(s.id, j.tenant_id)))
+           AND (r.tenant_id = j.tenant_id OR tui_backup.repository_is_shared(r.id, j.tenant_id))
+    )
+$$;
+REVOKE ALL ON FUNCTION tui_backup.job_may_run(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tui_backup.job_may_run(uuid) TO tui_backup_agent;
