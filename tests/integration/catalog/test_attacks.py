@@ -30,6 +30,8 @@ READS = {
     "agents": ("all", "all"),
     "schema_migrations": ("all", "all"),
     "storage_rules": ("denied", "denied"),
+    "source_shares": ("denied", "denied"),
+    "repository_shares": ("denied", "denied"),
 }
 # FALLS SHORT: a grant of DELETE on the table lets every login LOCK it against all tenants, whatever the policies say
 LOCKABLE = {"sources", "repositories"}
@@ -46,6 +48,10 @@ FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "current_member_role": ("", ("None", "None", "ok", "ok", "ok")),
     "current_user_id": ("", ("None", "None", "ok", "ok", "ok")),
     "require_role": ("'admin'", ("denied", "denied", "ok", "denied", "denied")),
+    # which tenant may use what of whom is told to nobody
+    "source_is_shared": ("%(source)s, %(tenant)s", DENIED),
+    "repository_is_shared": ("%(repository)s, %(tenant)s", DENIED),
+    "job_may_run": ("%(job)s", DENIED),
     "enqueue": ("'backup', %(pending)s, 'x'", DENIED),
     "request_cancel": ("%(pending)s", ("denied", "denied", "False", "denied", "True")),
     "request_delete": ("%(job)s", ("denied", "denied", "False", "denied", "denied")),
@@ -69,6 +75,10 @@ TRIGGERS = {
     "follow_job_status",
     "sum_stored_objects",
     "forget_stored_objects",
+    "fill_tenant_key",
+    "check_restore",
+    "keep_undo",
+    "tell_undone",
 }
 """Only ever run by their triggers: calling one is denied or an error for everybody."""
 
