@@ -68,7 +68,7 @@ def test_undecided_then_decided_then_backed_up(shell: Shell) -> None:
     assert "source map shop --set" in shell.run("job", "show", str(failed["id"])).stdout
 
     wrong = shell.run("source", "map", "shop", "--set", "countries=column:nothing")
-    assert wrong.returncode == 1 and "no column 'nothing'" in wrong.stderr
+    assert wrong.returncode == 2 and "no column 'nothing'" in wrong.stderr
     decided = shell.run("source", "map", "shop", "--set", "countries=shared:missing")
     assert decided.returncode == 0, decided.stderr
     assert "shared:missing" in decided.stdout and "undecided" not in decided.stdout

@@ -110,7 +110,8 @@ def test_job_list(answer: Answer, shown: Shown) -> None:
     status, out, err = shown("--ascii", "job", "list")
     assert (status, err) == (0, "")
     heading, first, second = out.splitlines()
-    assert heading.split() == ["Id", "Status", "Source", "Type", "Name", "Finished,", "UTC", "Size", "Took", "Proof"]
+    words = ["Id", "Status", "Source", "Type", "Scope", "Name", "Finished,", "UTC", "Size", "Took", "Proof"]
+    assert heading.split() == words
     assert first.startswith("6f1f7a3e  * running 41%") and first.endswith("  -")
     assert "+ completed" in second and "12.4 GiB" in second and "00:01:22" in second
     assert "files verified" in second

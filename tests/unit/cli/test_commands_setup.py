@@ -42,7 +42,7 @@ def test_sources(answer: Answer, shown: Shown) -> None:
     assert "unknown" in shown("source", "tables", "shop")[1]
     assert json.loads(shown("source", "tables", "shop", "--json")[1])[0]["quoted_name"] == "public.a"
     assert "removed" in shown("source", "remove", "shop", "--confirm")[1]
-    assert calls == [("shop", "service=x", 43200), ("shop", True)]
+    assert calls == [("shop", "service=x", 43200, None), ("shop", True)]
 
 
 def test_repositories(answer: Answer, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from tui_backup.errors import UsageError
 COMMANDS = {
     "init", "upgrade", "doctor", "demo", "backup", "verify", "restore", "stats", "completion",
     "agent run", "agent start", "agent stop", "agent status", "agent unit",
-    "source add", "source list", "source test", "source tables", "source remove",
+    "source add", "source list", "source test", "source tables", "source map", "source remove",
     "repo add", "repo list", "repo check", "repo policy", "repo remove", "login", "logout",
     "job list", "job show", "job cancel", "job delete", "job download",
     "schedule add", "schedule list", "schedule show", "schedule edit", "schedule enable", "schedule disable",

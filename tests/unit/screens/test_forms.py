@@ -73,6 +73,20 @@ async def test_chosen_tables_are_ticked_with_a_list(backend: FakeBackend, run: R
         assert job.backup_name == "two"
 
 
+async def test_this_tenants_rows_are_chosen_by_keys(backend: FakeBackend, run: Runner) -> None:
+    async with run() as (app, pilot):
+        await pilot.press("n")
+        await until(pilot, lambda: app.screen.query_one("#source", PlainSelect).chosen is not None)
+        app.screen.query_one("#what").focus()
+        await pilot.press("down", "down")
+        await until(pilot, lambda: "room for this tenant's rows" in screen_text(app))
+        app.screen.query_one("#start").focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, MainScreen))
+        (job,) = backend.called("create_backup_job")[0]
+        assert job.tenant_scope and list(job.tables) == []
+
+
 async def test_one_press_makes_one_backup_and_an_error_keeps_the_form(backend: FakeBackend, run: Runner) -> None:
     async with run() as (app, pilot):
         await pilot.press("j", "n")
