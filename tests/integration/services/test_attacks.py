@@ -135,7 +135,7 @@ ROWS: dict[str, Row] = {
     "verifications.verify_backup": Row(with_("job"), OPERATORS),
     "verifications.get_verification": Row(with_("verification"), MEMBERS),
     "verifications.get_latest_verification": Row(with_("job"), MEMBERS),
-    "verifications.cancel_verification": Row(with_("verification"), OPERATORS),
+    "verifications.cancel_verification": Row(with_("verification"), (NOT_FOUND, DENIED, "wrong_state")),
     "waiting.wait_for_job": Row(with_("job"), MEMBERS),
     "waiting.wait_for_restore": Row(with_("restore"), MEMBERS),
     "waiting.wait_for_verification": Row(with_("verification"), MEMBERS),
