@@ -30,6 +30,9 @@ def add_commands(commands: Commands) -> None:
     backup.add_argument("--type", choices=TYPES, default="full", help=TYPE_HELP)
     backup.add_argument("--repo", metavar="NAME", help="repository (default: the default one)")
     add_tables(backup, "only this table (schema.table, quoted as in SQL)")
+    backup.add_argument(
+        "--tenant", metavar="T", help="only the rows of this tenant, of which you are a member, by the source's map"
+    )
     backup.add_argument("--name", help="a name for the backup")
     backup.add_argument("--description", metavar="TEXT", help="a few words about it")
     backup.add_argument("--tag", dest="tags", metavar="TAG", action="append", default=[], help="may be repeated")
@@ -55,8 +58,9 @@ async def start_backup(context: Context, arguments: Namespace) -> int:
         tables=tuple(arguments.tables),
         repository=arguments.repo,
         tags=tuple(arguments.tags),
+        tenant_scope=arguments.tenant is not None,
     )
-    async with context.session(agent=True) as session:
+    async with context.session(agent=True, tenant=arguments.tenant or "") as session:
         job = await backups.create_backup_job(session, insert)
         if arguments.wait:
             job = await _wait(context, session, job)

@@ -43,15 +43,16 @@ class Context:
         self.output.symbols = False
 
     @asynccontextmanager
-    async def session(self, *, agent: bool = False) -> AsyncGenerator[Session]:
+    async def session(self, *, agent: bool = False, tenant: str = "") -> AsyncGenerator[Session]:
         """An open session.
 
         Args:
+            tenant: name or id of the one to act in, of which the login is a member; the configured one when ''.
             agent: the command leaves work to an agent: start one where that is ours to do, else say that none is alive.
         """
         from tui_backup.services.session import open_session
 
-        async with await open_session(self.config, notice=self.output.note) as session:
+        async with await open_session(self.config, notice=self.output.note, tenant=tenant) as session:
             if agent:
                 from tui_backup.services.agents import ensure_agent
 

@@ -54,11 +54,12 @@ class Session:
         await self.close()
 
 
-async def open_session(config: Config, *, notice: Notice | None = None) -> Session:
+async def open_session(config: Config, *, notice: Notice | None = None, tenant: str = "") -> Session:
     """Open the catalog and find out who we are; an embedded server is started, a catalog never upgraded.
 
     Args:
         config: says where the catalog is.
+        tenant: name or id of the one to act in, of which the login is a member; the configured one when ''.
         notice: gets a sentence for people about what was started.
 
     Raises:
@@ -79,7 +80,7 @@ async def open_session(config: Config, *, notice: Notice | None = None) -> Sessi
 
         tokens = await asyncio.to_thread(open_token, config)
     catalog, identity = await open_catalog(
-        member_conninfo(config), tenant=settings.tenant, tokens=tokens, application_name="tui-backup"
+        member_conninfo(config), tenant=tenant or settings.tenant, tokens=tokens, application_name="tui-backup"
     )
     return Session(config, identity, catalog)
 

@@ -81,7 +81,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
     """Makes a service function give a fixed answer, and opens no catalog."""
 
     @asynccontextmanager
-    async def session(self: Context, *, agent: bool = False) -> AsyncIterator[None]:
+    async def session(self: Context, *, agent: bool = False, tenant: str = "") -> AsyncIterator[None]:
         yield None
 
     def give(module: Any, name: str, value: Any, calls: list[Any] | None = None) -> None:
