@@ -102,7 +102,8 @@ def _show_completed(context: Context, job: BackupJob) -> None:
         output.line(line)
     short = str(job.id)[:8]
     output.line(f"Prove it: tui-backup verify {short} --files")
-    output.line(f"Plan a restore: tui-backup restore {short} --into-database NAME")
+    where = "--in-place --dry-run" if job.tenant_scope else "--into-database NAME"
+    output.line(f"Plan a restore: tui-backup restore {short} {where}")
 
 
 async def verify_backup(context: Context, arguments: Namespace) -> int:
