@@ -12,6 +12,9 @@ from psycopg.types.json import Jsonb
 
 from tests.integration.agent.installation import Installation
 
+# the README's test command has eight minutes
+pytestmark = pytest.mark.slow
+
 SHOP = """
 CREATE TABLE people (id int PRIMARY KEY, tenant_id text NOT NULL, name text);
 CREATE TABLE orders (id int PRIMARY KEY, person int NOT NULL REFERENCES people, note text);

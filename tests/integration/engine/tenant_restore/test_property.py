@@ -28,6 +28,9 @@ from tui_backup.engine.logical.tenants.map import read_tenant_map
 from tui_backup.engine.logical.tenants.whose import Whose
 from tui_backup.errors import KeyTakenError, RowsInUseError, TargetMismatchError
 
+# the README's test command has eight minutes
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("TUI_BACKUP_TENANT_EXAMPLES", "40"))
 TENANTS = ("acme", "beta", None)
 KEYS = ("id", "tenant", "unique", "none")

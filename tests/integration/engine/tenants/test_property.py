@@ -15,6 +15,9 @@ from psycopg import sql
 from tests.integration.engine.tenants.helpers import entry, map_of, rows_of, run
 from tests.servers import TestServer
 
+# the README's test command has eight minutes
+pytestmark = pytest.mark.slow
+
 TENANTS = ["a", "b' OR '1'='1", "c\\'; --%s{}", ""]
 MOST_TABLES, MOST_ROWS = 5, 5
 
