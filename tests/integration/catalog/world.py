@@ -23,9 +23,6 @@ ROLES = ("admin", "operator", "employee")
 TENANTS = ("acme", "globex")
 # in both tenants, as admin of the first and employee of the second
 BOTH = "w_both"
-# manages the tenants; admin of a tenant of its own
-PLATFORM = "w_platform"
-HOST = "host"
 
 
 def login_of(tenant: str, role: str) -> str:
@@ -87,19 +84,6 @@ class World:
             " tui_backup_queue.procrastinate_jobs,"
             " tui_backup_queue.procrastinate_workers, tui_backup_queue.procrastinate_events,"
             " tui_backup_queue.procrastinate_periodic_defers"
-        )
-        known = {"tenants": list(self.tenants.values()), "users": list(self.users.values())}
-        self.superuser(
-            "DELETE FROM tui_backup.memberships WHERE NOT (tenant_id = ANY (%(tenants)s) AND user_id = ANY (%(users)s))",
-            known,
-        )
-        self.superuser("DELETE FROM tui_backup.tenants WHERE NOT id = ANY (%(tenants)s)", known)
-
-    def share(self, kind: str, shared: UUID, tenant: str) -> None:
-        """Let another tenant use a source or a repository."""
-        self.superuser(
-            f"INSERT INTO tui_backup.{kind}_shares ({kind}_id, tenant_id) VALUES (%s, %s)",
-            (shared, self.tenants[tenant]),
         )
 
     # -- rows --------------------------------------------------------------------------------------------------------
@@ -204,25 +188,23 @@ def make_login(server: TestServer, login: str, attributes: str = "") -> None:
 
 def make_world(server: TestServer) -> World:
     """A new catalog on a server that has had none before."""
-    for login in (OWNER, AGENT, GATEWAY, STRANGER, BOTH, PLATFORM, *(login_of(t, r) for t in TENANTS for r in ROLES)):
+    for login in (OWNER, AGENT, GATEWAY, STRANGER, BOTH, *(login_of(t, r) for t in TENANTS for r in ROLES)):
         make_login(server, login, "CREATEROLE" if login == OWNER else "")
     world = World(server, server.create_database(owner=OWNER))
     asyncio.run(migrate(world.dsn(OWNER)))
     # as superuser: another catalog's owner may have made this server's group roles, and only that one could grant them
     world.superuser(f"GRANT tui_backup_agent TO {AGENT}")
     world.superuser(f"GRANT tui_backup_gateway TO {GATEWAY}")
-    world.superuser(f"GRANT tui_backup_user TO {STRANGER}, {BOTH}, {PLATFORM}")
-    world.superuser(f"GRANT tui_backup_platform TO {PLATFORM}")
+    world.superuser(f"GRANT tui_backup_user TO {STRANGER}, {BOTH}")
     with world.connect(OWNER) as connection:
-        for tenant in (*TENANTS, HOST):
+        for tenant in TENANTS:
             (row,) = connection.execute(
                 "INSERT INTO tui_backup.tenants (tenant_name) VALUES (%s) RETURNING id", (tenant,)
             ).fetchall()
             world.tenants[tenant] = row["id"]
-            for role in () if tenant == HOST else ROLES:
+            for role in ROLES:
                 world.superuser(f"GRANT tui_backup_user TO {login_of(tenant, role)}")
                 _member(connection, world, login_of(tenant, role), row["id"], role)
-        _member(connection, world, PLATFORM, world.tenants[HOST], "admin")
         _member(connection, world, BOTH, world.tenants["acme"], "admin")
         _member(connection, world, BOTH, world.tenants["globex"], "employee", user=world.users[BOTH])
     return world
