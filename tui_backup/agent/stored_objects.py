@@ -22,7 +22,7 @@ INSERT INTO tui_backup.stored_objects (repository_id, object_name, source_id, te
 SELECT %(repository)s, o.name, %(source)s, %(tenant)s, o.bytes
   FROM unnest(%(names)s::text[], %(bytes)s::bigint[]) AS o(name, bytes)
  ORDER BY o.name
-    ON CONFLICT (repository_id, object_name) DO UPDATE SET bytes = excluded.bytes, seen_at = excluded.seen_at
+    ON CONFLICT (repository_id, tenant_id, object_name) DO UPDATE SET bytes = excluded.bytes, seen_at = excluded.seen_at
 """
 
 # a row that is younger than the look at the repository tells of something that the look may have missed

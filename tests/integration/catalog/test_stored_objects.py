@@ -89,3 +89,17 @@ def test_a_repository_that_is_forgotten_is_counted_no_more(place: Place) -> None
     place.world.run(login_of("acme", "admin"), "DELETE FROM tui_backup.repositories WHERE id = %s", (place.repo,))
     assert place.sums() == {}
     assert place.world.run(AGENT, "SELECT 1 FROM tui_backup.stored_objects") == []
+
+
+def test_equal_objects_of_two_tenants_in_a_shared_repository_are_counted_apart(world_any: World) -> None:
+    """One source, one repository, the same object name: neither tenant's figures tell anything of the other."""
+    own = Place(world_any)
+    world_any.add_stored("globex", own.source, own.repo, "packs/aa/1", 1000)
+    theirs = Place.__new__(Place)
+    theirs.world, theirs.tenant, theirs.source, theirs.repo = world_any, "globex", own.source, own.repo
+    assert (own.sums(), theirs.sums()) == ({}, {own.source: (1000, 1)})
+    own.put("packs/aa/1", 10)
+    assert (own.sums(), theirs.sums()) == ({own.source: (10, 1)}, {own.source: (1000, 1)})
+    # putting one's own right leaves the other's, and tells nothing of it
+    assert own.correct({"packs/aa/2": (own.source, 3)}) == {"known_bytes": 3, "known_objects": 1}
+    assert (own.sums(), theirs.sums()) == ({own.source: (3, 1)}, {own.source: (1000, 1)})
