@@ -377,6 +377,6 @@ def test_a_notification_heard_by_another_tenant_is_an_id_only(stock: Stock) -> N
 
 
 def test_who_has_no_login_has_nothing(world: World) -> None:
-    for login in ("w_nobody", "tui_backup_agent", "tui_backup_user", "tui_backup_gateway"):
+    for login in ("w_unheard_of", "tui_backup_agent", "tui_backup_user", "tui_backup_gateway"):
         with pytest.raises(psycopg.OperationalError):
             world.connect(login)
