@@ -22,6 +22,9 @@ from tui_backup.errors import AlreadyExistsError, PermissionRefusedError, Valida
 
 Connection = psycopg.AsyncConnection[DictRow]
 _MAX_LOGIN_BYTES = 63
+# any number that nobody else uses in the catalog's database; migrations have another
+_TURN_KEY = 7_305_440_912_386_114
+_TURN_TIMEOUT = "60s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,14 @@ class LoginState:
 
 @asynccontextmanager
 async def owner_connection(conninfo: str, *, passfile: Path | None = None) -> AsyncGenerator[Connection]:
-    """A session of the catalog's owner, or of a superuser, in autocommit mode.
+    """A session of the catalog's owner, or of a superuser, in autocommit mode; one at a time in a database.
+
+    A second one waits for the first: of two sessions that give rights on one role or database the server refuses one
+    ("tuple concurrently updated").
 
     Raises:
         CatalogUnavailableError, AuthenticationError: no session.
+        SqlFailedError: another session has set the catalog up for longer than a minute.
     """
     extra: dict[str, Any] = {"passfile": str(passfile)} if passfile else {}
     with catalog_errors():
@@ -51,6 +58,8 @@ async def owner_connection(conninfo: str, *, passfile: Path | None = None) -> As
         )
     async with connection:
         with catalog_errors():
+            await connection.execute("SELECT set_config('lock_timeout', %s, false)", (_TURN_TIMEOUT,))
+            await connection.execute("SELECT pg_advisory_lock(%s)", (_TURN_KEY,))
             yield connection
 
 

@@ -18,6 +18,7 @@ from tests.integration.catalog.world import OWNER, PASSWORD, make_login
 from tests.servers import TestServer
 from tui_backup.catalog.connections import agent_conninfo, member_conninfo
 from tui_backup.catalog.migrate import check_version
+from tui_backup.catalog.provision import close_database, owner_connection
 from tui_backup.config import Config, load_config
 from tui_backup.embedded import EmbeddedPostgres
 from tui_backup.errors import (
@@ -113,6 +114,20 @@ async def test_init_again_changes_nothing(embedded: Config) -> None:
     assert (EmbeddedPostgres(embedded.state_dir).passfile.read_text(), embedded.file.read_text()) == before
     assert said
     assert await upgrade(embedded) == []
+
+
+async def test_many_at_once_take_turns(embedded: Config) -> None:
+    owner = EmbeddedPostgres(embedded.state_dir).conninfo("tui_backup", "tui_backup_owner")
+
+    async def close() -> None:
+        async with owner_connection(owner) as connection:
+            await close_database(connection, "tui_backup", "tui_backup_owner")
+
+    for _ in range(5):
+        await asyncio.gather(*(close() for _ in range(8)))
+    with psycopg.connect(owner) as connection:
+        told = connection.execute("SELECT has_database_privilege('public', 'tui_backup', 'CONNECT')").fetchone()
+    assert told == (False,)
 
 
 async def test_an_upgrade_of_the_embedded_catalog(embedded: Config) -> None:
