@@ -63,6 +63,8 @@ def verdict(row: Row) -> str:
         return "failed"
     if "missing" in row:
         return "not measured"
+    if row.get("reach") == "report":
+        return "report"
     console = _CONSOLE.get(str(row["measure"])[:2])
     reached = console.reached(row) if console else row.get("reached")
     if reached is None:
