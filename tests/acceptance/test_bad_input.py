@@ -69,6 +69,7 @@ def _both_fail(bench: Bench, code: str, *said: str, **settings: str | int) -> No
         assert words in tried.message + tried.hint and words in failed.message + failed.hint
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there(bench: Bench) -> None:
     _both_fail(bench, "connection_failed", "refused", "Is the server up", port=1)
 

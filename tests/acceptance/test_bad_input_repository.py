@@ -54,6 +54,7 @@ def _fails(bench: Bench, code: str, folder: Path) -> Failure:
     return failed
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_there(bench: Bench, folder: Path) -> None:
     job = bench.ok("backup", "shop", *SMALL, "--repo", _name(folder), "--wait")
     away = folder.with_name("away")

@@ -29,6 +29,7 @@ def _reads(bench: Bench, job: str) -> Iterator[list[str]]:
     yield ["job", "show", job, "--tables"]
 
 
+@pytest.mark.slow
 def test_a_job_that_failed_is_no_backup(bench: Bench) -> None:
     failure = bench.failed_backup("invalid_value", "shop", "--table", "public.gone")
     for words in list(_reads(bench, failure.printed["id"]))[:3]:
@@ -128,6 +129,7 @@ def test_a_live_table_that_was_altered(bench: Bench) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_target_with_sessions(bench: Bench) -> None:
     """A lock that is held ends a restore in place; a swap ends the sessions, as its plan has said."""
     job = bench.good_job()["id"]

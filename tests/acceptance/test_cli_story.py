@@ -183,6 +183,7 @@ def test_chosen_tables_into_a_side_schema(console: Console, job: dict[str, Any],
     pg.execute("DROP SCHEMA look CASCADE", shop)
 
 
+@pytest.mark.slow
 def test_swap_undo_swap_finish(console: Console, job: dict[str, Any], pg: TestServer, shop: str) -> None:
     pg.execute("DELETE FROM orders", shop)
     words = ["restore", job["id"], "--into-database", "cli_shop_swap", "--swap", "--confirm", "--wait"]
@@ -204,6 +205,7 @@ def test_swap_undo_swap_finish(console: Console, job: dict[str, Any], pg: TestSe
     assert "identical" in console.ok("restore-log", "show", log["id"])
 
 
+@pytest.mark.slow
 def test_verify_names_damage_and_delete_removes_it(console: Console, job: dict[str, Any]) -> None:
     damaged = console.json("backup", "shop", "--name", "to damage", "--table", "public.customers", "--wait")
     console.ok("verify", damaged["id"], "--files")

@@ -54,10 +54,8 @@ def _pair(pool: ServerPool, older: int, newer: int) -> tuple[TestServer, TestSer
     return found[0], found[1]
 
 
-@pytest.mark.parametrize(
-    ("older", "newer"),
-    [pytest.param(14, 16, marks=pytest.mark.slow), (14, 18), pytest.param(17, 18, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("older", "newer"), [(14, 16), (14, 18)])
 def test_onto_a_newer_server(pg_pool: ServerPool, older: int, newer: int, tmp_path: Path) -> None:
     old, new = _pair(pg_pool, older, newer)
     if old.has_xml:

@@ -71,6 +71,7 @@ def _stored_as_it_is(console: Console) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.slow
 def test_the_life_of_incrementals(console: Console, pg: TestServer, shop: str) -> None:
     first = _back_up(console)
     assert "no earlier backup" in first["metadata"]["read_everything_because"]
@@ -102,6 +103,7 @@ def test_the_life_of_incrementals(console: Console, pg: TestServer, shop: str) -
     assert third["metadata"]["chunks_read"] == 0
 
 
+@pytest.mark.slow
 def test_damage_is_not_inherited(console: Console, pg: TestServer, shop: str) -> None:
     first = _back_up(console, "full")
     pack = max(_packs(console), key=lambda path: path.stat().st_size)
@@ -133,6 +135,7 @@ def test_what_the_parent_names_and_the_repository_lacks(console: Console, pg: Te
     _came_back(console, pg, second, shop)
 
 
+@pytest.mark.slow
 def test_a_schedule_of_incrementals_and_chosen_tables_have_parents_of_their_own(
     console: Console, pg: TestServer, shop: str
 ) -> None:

@@ -47,7 +47,8 @@ def _keys(server: S3Server, bucket: str) -> set[str]:
         client.close()
 
 
-@pytest.mark.parametrize("s3_server", ["seaweedfs", pytest.param("rclone_s3", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("s3_server", ["seaweedfs", "rclone_s3"], indirect=True)
 def test_the_life_of_a_backup(bench: Bench, s3_server: S3Server) -> None:
     bucket, name = s3_server.create_bucket(), _name()
     with _credentials(bench, s3_server.access_key, s3_server.secret_key):

@@ -52,7 +52,7 @@ _LIMITS = {
     "print_blob": False,
 }
 SHORT = settings(max_examples=4, stateful_step_count=10, phases=[Phase.generate], **_LIMITS)
-LONG = settings(max_examples=60, stateful_step_count=14, phases=[Phase.generate], **_LIMITS)
+LONG = settings(max_examples=25, stateful_step_count=14, phases=[Phase.generate], **_LIMITS)
 
 names = st.sampled_from(NAMES)
 ranges = st.tuples(st.integers(0, 400), st.integers(1, 60))

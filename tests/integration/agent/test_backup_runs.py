@@ -82,6 +82,7 @@ def test_cancel_ends_it_within_five_seconds_and_leaves_nothing(installation: Ins
     installation.wait(lambda: installation.server.execute(left.format(installation.source_database)) == [(0,)], 5)
 
 
+@pytest.mark.slow
 def test_a_cut_line_is_tried_again_and_counted(installation: Installation, proxy: FaultProxy) -> None:
     fill(installation, 40_000)
     proxy.fault = Fault(bytes_per_second=500_000)

@@ -57,6 +57,7 @@ def test_two_incrementals_of_one_source_wait_for_each_other(installation: Instal
     assert stored(installation) == real(installation)
 
 
+@pytest.mark.slow
 def test_a_parent_whose_deletion_is_asked_for_in_the_middle(installation: Installation, proxy: FaultProxy) -> None:
     # of two chunks one is to be read
     fill(installation, 40_000)
@@ -99,6 +100,7 @@ def _remove(path: Path, other: Path) -> None:
     path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [_swap, _cut, _flip, _remove])
 def test_a_parent_whose_manifest_is_not_its_own(installation: Installation, harm: Callable[[Path, Path], None]) -> None:
     fill(installation)

@@ -82,6 +82,7 @@ def _half_swapped(installation: Installation, job: UUID, made: list[str], **colu
     return log, work
 
 
+@pytest.mark.slow
 def test_a_live_database_that_a_dead_swap_closed_is_opened_again(installation: Installation, made: list[str]) -> None:
     job = _backed_up(installation)
     log, work = _half_swapped(installation, job, made)
@@ -91,6 +92,7 @@ def test_a_live_database_that_a_dead_swap_closed_is_opened_again(installation: I
     assert _oid(installation.server, work) is None
 
 
+@pytest.mark.slow
 def test_a_cancelled_swap_whose_agent_died_is_put_back_too(installation: Installation, made: list[str]) -> None:
     job = _backed_up(installation)
     log, work = _half_swapped(installation, job, made, cancel_requested=True)
@@ -136,6 +138,7 @@ def test_a_swap_that_was_done_is_completed_even_after_a_reader_called_it_lost(
     assert (row["rows_restored"], _rows(installation)) == (500, 500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["in_place", "side_schema"])
 def test_a_commit_that_happened_is_not_called_rolled_back(installation: Installation, target: str) -> None:
     job = _backed_up(installation)
@@ -190,6 +193,7 @@ def test_a_swap_without_a_live_database_says_so_before_it_restores(installation:
     assert set(installation.server.execute("SELECT datname FROM pg_database")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", ["undo", "finish"])
 def test_an_undo_that_lost_its_place_in_the_queue_is_still_done(
     installation: Installation, made: list[str], goal: str

@@ -57,6 +57,7 @@ def test_a_cancel_that_comes_with_the_final_write_does_not_hide_a_finished_backu
     assert row["retry_count"] == 0
 
 
+@pytest.mark.slow
 def test_cancel_works_without_the_queues_help(installation: Installation, proxy: FaultProxy) -> None:
     fill(installation, 40_000)
     proxy.fault = Fault(bytes_per_second=100_000)

@@ -16,6 +16,9 @@ import pytest
 from tests.integration.agent.installation import Installation
 from tests.servers import TestServer
 
+# the README's test command has eight minutes
+pytestmark = pytest.mark.slow
+
 SHOP = """
 CREATE TABLE people (id int PRIMARY KEY, tenant_id text NOT NULL, name text, friend int REFERENCES people);
 CREATE TABLE orders (id int PRIMARY KEY, person int NOT NULL REFERENCES people, note text);

@@ -22,6 +22,9 @@ from tui_backup.errors import (
 )
 from tui_backup.model import StopFlag
 
+# the README's test command has eight minutes
+pytestmark = pytest.mark.slow
+
 IN_TRANSACTION = ["planning", "locking", "data", "foreign keys", "comparing"]
 STAGES = ["checking", "staging", "checking whose", *IN_TRANSACTION]
 
