@@ -33,7 +33,8 @@ USEFUL = re.compile(rb"inside RPO|shop")
 _PLACE = f"""
 SET session_replication_role = replica;
 SET search_path = tui_backup, pg_catalog;
-INSERT INTO tenants (tenant_name, tenant_key) SELECT 'crowd ' || n, 'crowd ' || n FROM generate_series(2, %(tenants)s) n;
+INSERT INTO tenants (tenant_name, tenant_key)
+SELECT 'crowd ' || n, 'crowd ' || n FROM generate_series(2, %(tenants)s) n;
 INSERT INTO repositories (repository_name, location, tenant_id, is_default)
 SELECT 'local', '/nowhere', t.id, true FROM tenants t WHERE t.tenant_name <> 'acme';
 INSERT INTO sources (source_name, conninfo, tenant_id, updated_at)
