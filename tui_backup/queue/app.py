@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import procrastinate
+from procrastinate.connector import Notify
 from psycopg.conninfo import conninfo_to_dict
 
 from tui_backup.queue.names import SCHEMA
@@ -25,13 +27,33 @@ def queue_settings(conninfo: str) -> dict[str, Any]:
     return {**_LINE, **given, "options": options, "application_name": "tui-backup queue"}
 
 
+_NEW_WORK = '{"type": "job_inserted", "job_id": 0}'
+
+
+class _Connector(procrastinate.PsycopgConnector):
+    """Believes a notification only so far that there may be new work.
+
+    Every login of the database may NOTIFY on any channel. As it came, a forged one would abort another tenant's run,
+    and one that is no JSON would end the agent's listening. What is to be aborted is read from the queue's own rows,
+    which the worker does every few seconds anyway.
+    """
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        """Listen until cancelled."""
+
+        async def look(*, channel: str, payload: str) -> None:
+            await on_notification(channel=channel, payload=_NEW_WORK)
+
+        await super().listen_notify(look, channels)
+
+
 def make_app(conninfo: str) -> procrastinate.App:
     """An app whose tasks are still to be registered; open it with ``async with app.open_async()``.
 
     Args:
         conninfo: the agent's login on the catalog.
     """
-    connector = procrastinate.PsycopgConnector(
+    connector = _Connector(
         conninfo="", kwargs=queue_settings(conninfo), min_size=1, max_size=4, timeout=_POOL_TIMEOUT_S
     )
     return procrastinate.App(connector=connector)

@@ -241,3 +241,24 @@ def test_many_runs_at_once_leave_room_for_the_rest(installation: Installation) -
     from tui_backup.agent.main import executor_threads
 
     assert executor_threads(64) > 64
+
+
+@pytest.mark.parametrize("payload", ['{{"type": "abort_job_requested", "job_id": {job}}}', "no JSON", "[1]", "{{}}"])
+def test_a_forged_notification_ends_no_run(installation: Installation, proxy: FaultProxy, payload: str) -> None:
+    fill(installation, 5000)
+    proxy.fault = Fault(bytes_per_second=200_000)
+    agent = installation.start_agent()
+    job = installation.backup()
+    installation.wait(lambda: reading(installation, job), 30)
+    queued = installation.query("SELECT id FROM tui_backup_queue.procrastinate_jobs WHERE status = 'doing'")[0]["id"]
+    # any login of the database may do this; a member of the tenant stands for all
+    for channel in ("procrastinate_any_queue_v1", "procrastinate_queue_v1#default"):
+        installation.as_admin(f"SELECT pg_notify('{channel}', '{payload.format(job=queued)}')")
+    time.sleep(1)
+    assert installation.row("backup_jobs", job)["status"] == "running", installation.log()
+    proxy.fault = None
+    row = installation.finished("backup_jobs", job)
+    assert (row["status"], row["retry_count"]) == ("completed", 0), installation.log()
+    # and work that is asked for afterwards is still heard of
+    assert installation.finished("backup_jobs", installation.backup())["status"] == "completed"
+    assert agent.poll() is None
