@@ -130,7 +130,7 @@ RETURNING *
 UPDATE tui_backup.sources SET tenant_map = %(new)s WHERE id = %(id)s AND tenant_map = %(old)s RETURNING *
 
 -- name: delete_source
-DELETE FROM tui_backup.sources WHERE id = %(id)s RETURNING id
+SELECT tui_backup.delete_source(%(id)s) AS done
 
 -- name: clear_default_repository
 UPDATE tui_backup.repositories SET is_default = false WHERE is_default
@@ -142,7 +142,7 @@ VALUES (%(repository_name)s, %(location)s,
 RETURNING *
 
 -- name: delete_repository
-DELETE FROM tui_backup.repositories WHERE id = %(id)s RETURNING id
+SELECT tui_backup.delete_repository(%(id)s) AS done
 
 -- name: request_cancel
 SELECT tui_backup.request_cancel(%(id)s) AS done

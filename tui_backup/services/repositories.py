@@ -220,5 +220,6 @@ async def remove_repository(session: Session, name: str, *, confirm: bool) -> No
             f"The repository {repository.repository_name} would be forgotten.",
             hint="Repeat the command with --confirm. Its files stay.",
         )
-    if await session.catalog.row("delete_repository", {"id": repository.id}) is None:
-        raise PermissionRefusedError("Your role may not remove repositories.")
+    done = await session.catalog.row("delete_repository", {"id": repository.id})
+    if not done or not done["done"]:
+        raise NotFoundError(f"The repository {repository.repository_name} is gone already.")

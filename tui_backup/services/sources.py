@@ -212,6 +212,6 @@ async def remove_source(session: Session, name: str, *, confirm: bool) -> None:
         raise ConfirmationRequiredError(
             f"The source {source.source_name} would be forgotten.", hint="Repeat the command with --confirm."
         )
-    if await session.catalog.row("delete_source", {"id": source.id}) is None:
-        # row security hides what may not be deleted
-        raise PermissionRefusedError("Your role may not remove sources.")
+    done = await session.catalog.row("delete_source", {"id": source.id})
+    if not done or not done["done"]:
+        raise NotFoundError(f"The source {source.source_name} is gone already.")

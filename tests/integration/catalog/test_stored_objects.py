@@ -86,7 +86,7 @@ def test_only_an_admin_corrects_and_only_his_own(place: Place) -> None:
 
 def test_a_repository_that_is_forgotten_is_counted_no_more(place: Place) -> None:
     place.put("packs/aa/1", 10)
-    place.world.run(login_of("acme", "admin"), "DELETE FROM tui_backup.repositories WHERE id = %s", (place.repo,))
+    place.world.run(login_of("acme", "admin"), "SELECT tui_backup.delete_repository(%s)", (place.repo,))
     assert place.sums() == {}
     assert place.world.run(AGENT, "SELECT 1 FROM tui_backup.stored_objects") == []
 
